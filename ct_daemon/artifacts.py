@@ -1,0 +1,158 @@
+"""Save and load model files: skops, a reviewed list of types, digests checked first.
+
+A model file comes from disk, where others may have written. Three controls, in this order: the digest of the
+version (`manifests`) refuses every changed byte; skops builds objects without running code of the file; and only
+types on a list are built at all. What the list can't stop is a crafted tree of a listed type whose node numbers
+point outside the tree, which can crash the process that predicts: that is why models are loaded in workers and
+trainers only, and only after their digest was found right.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import skops.io
+from skops.io.exceptions import UntrustedTypesFoundException
+
+from ct_daemon.errors import ArtifactError
+from ct_daemon.manifests import check_version, file_digest, read_within, write_durably
+from ct_daemon.protocols import VersionFiles
+from ct_daemon.types import ColumnKind, Task
+
+__all__ = [
+    "ALLOWED",
+    "FORMAT",
+    "JUDGED",
+    "MODEL",
+    "LoadedVersion",
+    "file_digest",
+    "load_model",
+    "load_version",
+    "save_model",
+]
+
+FORMAT = 1
+"""Of the version folder, in its manifest; a higher one is refused."""
+MODEL = "model.skops"
+"""File of the version that serves."""
+JUDGED = "judged.skops"
+"""File of the candidate as the gate judged it, before it was refitted on all rows."""
+
+ALLOWED: tuple[str, ...] = (
+    # Beyond what skops itself trusts (public scikit-learn estimators, numpy scalars and ufuncs, plain containers).
+    # Each was read before it was put here; keep the reason beside it. Never fill this from what a file asks for.
+    "numpy.dtype",  # a description of an array's element type; no code
+    "sklearn.tree._tree.Tree",  # nodes of random_forest: arrays (crafted node numbers: see above)
+    "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",  # the same for hist_gradient_boosting
+    "functools.partial",  # hist_gradient_boosting's category encoder; skops binds only functions that are trusted
+    "sklearn.utils.validation.check_array",  # the one function bound there: checks an array, no side effect
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadedVersion:
+    """A version whose files were checked, with the model of one of them."""
+
+    version: int
+    manifest: Mapping[str, Any]
+    model: Any
+
+    @property
+    def task(self) -> Task:
+        """What it predicts."""
+        return Task(self.manifest["task"])
+
+    @property
+    def features(self) -> dict[str, ColumnKind]:
+        """The columns it needs, by name."""
+        return {name: ColumnKind(kind) for name, kind in self.manifest["features"].items()}
+
+
+def save_model(model: object, path: Path) -> str:
+    """Write a model, durably, and return its digest.
+
+    Raises
+    ------
+    ArtifactError
+        `type_not_allowed` if the model is made of types that `load_model` would refuse.
+    """
+    data = skops.io.dumps(model, compression=zipfile.ZIP_DEFLATED, compresslevel=1)
+    outside = sorted(set(skops.io.get_untrusted_types(data=data)).difference(ALLOWED))
+    if outside:
+        raise _not_allowed(path, outside)
+    write_durably(path, data)
+    return hashlib.sha256(data).hexdigest()
+
+
+def load_model(path: Path) -> Any:  # noqa: ANN401  (any estimator)
+    """Read a model whose digest the caller has checked, or which this very run has written.
+
+    Raises
+    ------
+    ArtifactError
+        `file_missing`; `type_not_allowed`, naming the types; `unreadable` if it is no model file. Nothing of the
+        file is executed.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ArtifactError(f"{path} can't be read: {error.strerror}", reason="file_missing") from error
+    return _build(data, path)
+
+
+def load_version(files: VersionFiles, name: str = MODEL) -> LoadedVersion:
+    """Check a version's folder whole, then load one of its models.
+
+    Parameters
+    ----------
+    files : VersionFiles
+    name : str
+        `MODEL` or `JUDGED`.
+
+    Raises
+    ------
+    ArtifactError
+        `format_unknown` if a later release wrote it; else as `manifests.check_version` and `load_model`.
+    """
+    manifest = check_version(files)
+    if manifest["format"] > FORMAT:
+        raise ArtifactError(
+            f"{files.path} has format {manifest['format']}, this release reads up to {FORMAT}; upgrade ct-daemon",
+            reason="format_unknown",
+        )
+    folder = Path(files.path)
+    data = read_within(folder, name)
+    # Hashed once more: these are the bytes that are built, whatever happened to the file since the check.
+    if name not in manifest["files"] or hashlib.sha256(data).hexdigest() != manifest["files"][name]["sha256"]:
+        raise ArtifactError(
+            f"{folder / name} is not what was published; put it back from a backup or roll back to another version",
+            reason="digest_mismatch",
+        )
+    return LoadedVersion(version=files.version, manifest=manifest, model=_build(data, folder / name))
+
+
+def _build(data: bytes, path: Path) -> Any:  # noqa: ANN401
+    try:
+        return skops.io.loads(data, trusted=list(ALLOWED))
+    except UntrustedTypesFoundException as error:
+        outside = set(skops.io.get_untrusted_types(data=data)).difference(ALLOWED)
+        raise _not_allowed(path, sorted(outside)) from error
+    except (zipfile.BadZipFile, zipfile.LargeZipFile, ArithmeticError, AttributeError, ImportError, LookupError,
+            OSError, RecursionError, NotImplementedError, TypeError, ValueError) as error:  # fmt: skip
+        raise ArtifactError(
+            f"{path} is not a model file that these libraries can read ({type(error).__name__}: {error})",
+            reason="unreadable",
+        ) from error
+
+
+def _not_allowed(path: Path, types: list[str]) -> ArtifactError:
+    return ArtifactError(
+        f"{path} holds types that are not on the list of allowed ones: {', '.join(types)}; train the model anew with "
+        "a trainer of ct-daemon",
+        reason="type_not_allowed",
+    )

@@ -1,0 +1,1 @@
+"""The command `ct-daemon`: words and pictures only, no rules of its own."""

@@ -1,0 +1,86 @@
+"""What commands share: finding the configuration, printing, errors with their exit codes."""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from ct_daemon.config import Config, load
+from ct_daemon.errors import ConfigError, CtDaemonError
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+DEFAULT_CONFIG = "ct-daemon.yaml"
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+config_option = click.option(
+    "--config",
+    "-c",
+    "config_path",
+    type=click.Path(path_type=Path),
+    default=DEFAULT_CONFIG,
+    envvar="CT_DAEMON_CONFIG",
+    show_default=True,
+    help="Configuration file.",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+
+
+def clean(text: object) -> str:
+    """Text without control characters: names and reasons come from data, and must not drive the terminal."""
+    return _CONTROL.sub("?", str(text))
+
+
+def say(text: str = "", **style: Any) -> None:  # noqa: ANN401  (handed to click.style)
+    """One line for a person. Colours vanish by themselves where the output is not a terminal."""
+    click.secho(text, **style)
+
+
+def print_json(document: object) -> None:
+    """One JSON document on standard output."""
+    click.echo(json.dumps(document, ensure_ascii=False, indent=2))
+
+
+def model_of(config: Config, model: str | None) -> str:
+    """The model that is meant: the one named, or the only one."""
+    if model is not None:
+        if model not in config.models:
+            raise ConfigError(
+                f"there is no model {model!r}; configured: {', '.join(sorted(config.models)[:10])}"
+            )
+        return model
+    if len(config.models) == 1:
+        return next(iter(config.models))
+    raise ConfigError(f"name a model: {', '.join(sorted(config.models)[:10])}")
+
+
+def reports_errors(command: F) -> F:
+    """Turn the project's errors into a message, a JSON problem where asked, and their exit code."""
+
+    @functools.wraps(command)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+        try:
+            return command(*args, **kwargs)
+        except CtDaemonError as error:
+            if kwargs.get("as_json"):
+                problem: dict[str, Any] = {"reason": error.reason, "detail": str(error)}
+                if isinstance(error, ConfigError) and error.faults:
+                    problem["faults"] = [{"path": where, "message": what} for where, what in error.faults]
+                print_json({"error": problem})
+            else:
+                click.secho(f"ct-daemon: {error}", fg="red", err=True)
+            sys.exit(error.exit_code)
+
+    return wrapped  # type: ignore[return-value]
+
+
+def loaded(config_path: Path) -> Config:
+    """The configuration, checked."""
+    return load(config_path)

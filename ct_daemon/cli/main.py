@@ -1,0 +1,38 @@
+"""The command group."""
+
+from __future__ import annotations
+
+import click
+
+from ct_daemon import __version__
+from ct_daemon.cli import look, operate, prepare, serve
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="ct-daemon")
+def main() -> None:
+    """Keeps machine-learning models fresh: watches data, decides with evidence, retrains, gates, redeploys.
+
+    \b
+    A first look:       ct-daemon demo
+    Your own data:      ct-daemon init, then ct-daemon run
+    """
+
+
+for command in (
+    prepare.init,
+    prepare.check,
+    serve.run,
+    serve.demo,
+    operate.trigger,
+    operate.cancel,
+    operate.rollback,
+    operate.pause,
+    operate.resume,
+    look.status,
+    look.runs,
+    look.explain,
+    look.drift,
+    prepare.doctor,
+):
+    main.add_command(command)

@@ -1,0 +1,46 @@
+"""Commands that are the daemon."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from ct_daemon import logs
+from ct_daemon.cli.common import DEFAULT_CONFIG, loaded, reports_errors
+from ct_daemon.daemon import Daemon
+from ct_daemon.demo.app import run_demo
+from ct_daemon.demo.view import terminal_view
+
+
+@click.command()
+@click.argument(
+    "config_path", type=click.Path(path_type=Path), default=Path(DEFAULT_CONFIG), envvar="CT_DAEMON_CONFIG"
+)
+@click.option(
+    "--log-json/--log-text", default=None, help="Log as JSON lines (default: unless on a terminal)."
+)
+@click.option(
+    "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", show_default=True
+)
+@reports_errors
+def run(config_path: Path, *, log_json: bool | None, log_level: str) -> None:
+    """Be the daemon for CONFIG_PATH until SIGTERM. SIGUSR1 retrains now."""
+    config = loaded(config_path)
+    logs.configure(json=log_json, level=log_level, stream=sys.stderr)
+    Daemon(config, observers=(logs.LogObserver(),)).run()
+
+
+@click.command()
+@click.option("--fast", is_flag=True, help="No pauses; ends by itself.")
+@click.option(
+    "--folder",
+    type=click.Path(path_type=Path),
+    help="Keep everything here (default: a temporary folder, deleted at the end).",
+)
+@click.option("--seed", type=click.IntRange(0, 2**31), default=7, show_default=True, help="Another stream.")
+@reports_errors
+def demo(*, fast: bool, folder: Path | None, seed: int) -> None:
+    """Watch the daemon at work on a stream made on the spot: drift, retraining, redeployment."""
+    sys.exit(run_demo(terminal_view(sys.stdout), fast=fast, folder=folder, seed=seed))

@@ -1,0 +1,203 @@
+"""What a person may ask of the running daemon. Signals, HTTP and the command all come here; no rule lives outside."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+import structlog
+
+from ct_daemon.clock import model_time
+from ct_daemon.errors import ConflictError, UnknownNameError
+from ct_daemon.failpoints import failpoint
+from ct_daemon.monitor import Monitor
+from ct_daemon.pipeline.executor import Executor
+from ct_daemon.pipeline.states import RunState
+from ct_daemon.pipeline.steps import Workshop, champion_of, files_of
+from ct_daemon.types import (
+    Demand,
+    Deployment,
+    DeploymentState,
+    Event,
+    ModelDeployed,
+    RecordedDecision,
+    Rule,
+    Run,
+)
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ticket:
+    """The reply to a person's wish: it is in the ledger, and this is what the policy said."""
+
+    demand: Demand
+    is_new: bool
+    decision: RecordedDecision | None
+    verdict: str
+    """`start`, `joined`, `hold`, or `recorded` when the policy could not be asked right now."""
+
+
+class Control:
+    """The daemon's buttons.
+
+    Parameters
+    ----------
+    wake : callable
+        Called with a model that should be looked at soon.
+    """
+
+    def __init__(
+        self,
+        *,
+        shops: Mapping[str, Workshop],
+        monitor: Monitor,
+        executor: Executor,
+        emit: Callable[[Event], None],
+        wake: Callable[[str], None],
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._shops, self._monitor, self._executor = shops, monitor, executor
+        self._emit, self._wake, self._clock = emit, wake, clock
+        self._signalling = threading.Lock()
+
+    def request_run(
+        self, model: str, *, origin: str, key: str | None = None, force: bool = False, note: str = ""
+    ) -> Ticket:
+        """Ask for a retraining. When this returns, the wish survives a power cut.
+
+        Parameters
+        ----------
+        origin : str
+            ``signal``, ``http``, ``cli`` or ``spool``.
+        key : str, optional
+            Idempotency key: the same key gives the same demand.
+        force : bool
+            A run of its own: don't join one that is waiting.
+        """
+        self._shop(model)
+        number = uuid.uuid4().hex
+        demand = Demand(
+            id=f"d-{number[:12]}",
+            model=model,
+            origin=origin,
+            dedupe_key=key if key is not None else f"{origin}:{number}",
+            force=force,
+            asked_at=self._clock(),
+            note=note,
+        )
+        recorded, is_new, decision = self._monitor.demand(demand)
+        log.info("demand.acknowledged", model=model, demand=recorded.id, origin=origin, run=recorded.run_id)
+        return Ticket(demand=recorded, is_new=is_new, decision=decision, verdict=_verdict(recorded, decision))
+
+    def request_by_signal(self) -> list[Ticket]:
+        """SIGUSR1: every model that listens to the signal. One that still waits for its run is asked once only."""
+        tickets = []
+        with self._signalling:
+            for model, shop in self._shops.items():
+                if not shop.settings.triggers.on_demand.signal:
+                    continue
+                with shop.store.read() as tx:
+                    waiting = [d for d in shop.store.demands.pending(tx, model) if d.origin == "signal"]
+                key = waiting[0].dedupe_key if waiting else None
+                tickets.append(self.request_run(model, origin="signal", key=key))
+        return tickets
+
+    def cancel(self, run_id: str) -> Run:
+        """End a run before it goes live."""
+        return self._executor.cancel(run_id)
+
+    def pause(self, model: str, reason: str = "") -> None:
+        """No run starts until resumed; demands wait in the ledger, a run under way goes on."""
+        shop = self._shop(model)
+        with shop.store.write() as tx:
+            shop.store.models.pause(tx, model, reason)
+        log.info("model.paused", model=model, reason=reason)
+        self._wake(model)
+
+    def resume(self, model: str) -> None:
+        """Let runs start again."""
+        shop = self._shop(model)
+        with shop.store.write() as tx:
+            shop.store.models.resume(tx, model)
+        log.info("model.resumed", model=model)
+        self._wake(model)
+
+    def rollback(self, model: str, to_version: int | None = None) -> Deployment:
+        """Put the version before (or `to_version`) back, with its baseline.
+
+        Raises
+        ------
+        ConflictError
+            If there is none, it is live already, or a run is deploying at this moment.
+        """
+        shop = self._shop(model)
+        store, now = shop.store, self._clock()
+        with shop.deploying, store.write() as tx:
+            active = store.runs.active(tx, model)
+            if active is not None and active.state in (RunState.DEPLOYING, RunState.VERIFYING):
+                raise ConflictError(
+                    f"run {active.id} is deploying; try again when it has ended", reason="run_deploying"
+                )
+            live, _ = champion_of(store, tx, model)
+            if live is None:
+                raise ConflictError(
+                    f"model {model} has no live version to roll back from", reason="nothing_live"
+                )
+            if to_version is None:
+                before = store.deployments.before(tx, model, live.version)
+                if before is None:
+                    raise ConflictError(f"model {model} has had no other version", reason="no_version_before")
+                to_version = before.version
+            if to_version == live.version:
+                raise ConflictError(f"version {to_version} of {model} is live already", reason="already_live")
+            version = store.versions.get(tx, model, to_version)
+            state = store.models.state(tx, model)
+            deployment = store.deployments.add(
+                tx,
+                model=model,
+                version=version.version,
+                baseline_digest=version.baseline_digest,
+                kind="rollback",
+                at=now,
+                decided_at=model_time(state.event_until_at, now),
+            )
+            store.models.set_window_from(tx, model, store.batches.totals(tx, model).last_seq)
+        failpoint("rollback.recorded")
+        finish_rollback(shop, deployment)
+        log.info("model.rolled_back", model=model, version=deployment.version, previous=deployment.previous)
+        self._emit(ModelDeployed(deployment=deployment, version=version))
+        self._wake(model)
+        return deployment
+
+    def _shop(self, model: str) -> Workshop:
+        if model not in self._shops:
+            names = ", ".join(sorted(self._shops)[:10])
+            raise UnknownNameError(
+                f"there is no model {model!r}; configured: {names}", reason="unknown_model"
+            )
+        return self._shops[model]
+
+
+def finish_rollback(shop: Workshop, deployment: Deployment) -> None:
+    """Switch the target to a recorded rollback; may be done twice."""
+    store = shop.store
+    with shop.deploying:
+        with store.read() as tx:
+            version = store.versions.get(tx, shop.model, deployment.version)
+        shop.target.deploy(shop.model, files_of(shop.folders, version))
+        failpoint("rollback.switched")
+        with store.write() as tx:
+            store.deployments.set_state(tx, deployment.seq, DeploymentState.LIVE)
+
+
+def _verdict(demand: Demand, decision: RecordedDecision | None) -> str:
+    if decision is None:
+        return "recorded"
+    if demand.run_id is None:
+        return "hold"
+    return "joined" if decision.decision.rule is Rule.JOINED else "start"

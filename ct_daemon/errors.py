@@ -1,0 +1,113 @@
+"""Every error that a user may see: one tree, one exit code a branch, a message that says what to do next.
+
+Exit codes are part of the command's interface (`docs/reference/exit-codes.md`).
+"""
+
+from __future__ import annotations
+
+
+class CtDaemonError(Exception):
+    """Root of the tree.
+
+    Parameters
+    ----------
+    message : str
+        What happened and where, and the next step.
+    reason : str, optional
+        Machine-readable slug, stable across versions (`"not_a_regular_file"`).
+    """
+
+    exit_code = 1
+    default_reason = "error"
+
+    def __init__(self, message: str, *, reason: str | None = None) -> None:
+        super().__init__(message)
+        self.reason = reason or self.default_reason
+
+
+class ConfigError(CtDaemonError):
+    """The configuration file can't be used; `faults` lists *every* fault as (path, message)."""
+
+    exit_code = 2
+    default_reason = "config_invalid"
+
+    def __init__(self, message: str, *, faults: tuple[tuple[str, str], ...] = ()) -> None:
+        super().__init__(message)
+        self.faults = faults
+
+
+class StateError(CtDaemonError):
+    """The state folder or its database can't be used (locked, corrupt, from a newer version, full)."""
+
+    exit_code = 3
+    default_reason = "state_unusable"
+
+
+class DaemonUnreachableError(CtDaemonError):
+    """A command needs the running daemon and it does not answer."""
+
+    exit_code = 4
+    default_reason = "daemon_unreachable"
+
+
+class UnknownNameError(CtDaemonError):
+    """No model, run, decision or version of that name."""
+
+    exit_code = 5
+    default_reason = "unknown_name"
+
+
+class ConflictError(CtDaemonError):
+    """The thing asked for does not fit the present state (a finished run can't be cancelled)."""
+
+    exit_code = 6
+    default_reason = "conflict"
+
+
+class SourceError(CtDaemonError):
+    """Incoming data can't be found, opened or read. `reason` is the quarantine code."""
+
+    exit_code = 7
+    default_reason = "source_unreadable"
+
+
+class ContractError(CtDaemonError):
+    """Data that can be read but breaks the model's contract."""
+
+    exit_code = 7
+    default_reason = "contract_broken"
+
+
+class WorkerError(CtDaemonError):
+    """The worker process died, timed out, or refused a request."""
+
+    exit_code = 1
+    default_reason = "worker_failed"
+
+
+class TrainingError(CtDaemonError):
+    """A trainer did not deliver. `reason` tells the ways apart (`timeout`, `out_of_memory`, ...)."""
+
+    exit_code = 8
+    default_reason = "training_failed"
+
+
+class ArtifactError(CtDaemonError):
+    """A model file is missing, altered, or holds a type that is not on the allow-list."""
+
+    exit_code = 8
+    default_reason = "artifact_refused"
+
+
+class RegistryError(CtDaemonError):
+    """A version can't be published or found."""
+
+    exit_code = 8
+    default_reason = "registry_failed"
+
+
+class DeployError(CtDaemonError):
+    """A version can't be made live, or does not answer as it should once it is."""
+
+    exit_code = 9
+    default_reason = "deploy_failed"

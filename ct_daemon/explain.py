@@ -1,0 +1,187 @@
+"""A recorded decision in words: why a run started, or why not, and what would have changed that.
+
+`document` is for machines, `lines` for a terminal; both say the same. `reevaluate` asks the policy once more.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from ct_daemon.policy import Policy, moment
+from ct_daemon.triggers.on_demand import demands_of
+from ct_daemon.types import Decision, Firing, Quiet, RecordedDecision, Rule, TriggerKind
+
+BAR = 20
+"""Characters of a full bar."""
+
+RULES = {
+    Rule.NOTHING_FIRED: "no trigger fired on new evidence",
+    Rule.PAUSED: "the model is paused; demands wait",
+    Rule.RUN_ACTIVE: "one run at a time, and one is under way",
+    Rule.JOINED: "a run that has not read its data yet serves the demand",
+    Rule.TOO_FEW_ROWS: "too few labelled rows to train on",
+    Rule.COOLDOWN: "rest after a useful run or a rollback",
+    Rule.BACK_OFF: "longer and longer waits after failed and rejected runs",
+    Rule.BUDGET: "no more runs in this period",
+    Rule.COALESCING: "waiting for evidence to settle, so that one run answers all of it",
+    Rule.DEMANDED: "a person asked; cooldown, back-off, budget and coalescing don't apply",
+    Rule.FIRED: "a trigger fired and no rule held it back",
+}
+"""Every rule in words."""
+
+
+def reevaluate(recorded: RecordedDecision, policy: Policy) -> Decision:
+    """The decision that `policy` makes on the recorded inputs; equal to the recorded one for the policy of the time.
+
+    The demands are those that the `on_demand` firing lists.
+    """
+    decision = recorded.decision
+    asked = [f for f in decision.firings if f.trigger is TriggerKind.ON_DEMAND]
+    demands = [demand for firing in asked for demand in demands_of(firing)]
+    return policy.decide(
+        decision.model, decision.firings, decision.quiet, recorded.situation, demands, decision.now
+    )
+
+
+def document(recorded: RecordedDecision) -> dict[str, Any]:
+    """The decision as plain JSON: times as ISO 8601 in UTC, shares with 1 for all that is needed."""
+    decision = recorded.decision
+    triggers = [*map(_fired, decision.firings), *map(_quiet, decision.quiet)]
+    return {
+        "seq": recorded.seq,
+        "model": decision.model,
+        "now": _iso(decision.now),
+        "verdict": decision.verdict.value,
+        "rule": decision.rule.value,
+        "rule_in_words": RULES[decision.rule],
+        "reason": decision.reason,
+        "would_change": decision.would_change,
+        "retry_at": _iso(decision.retry_at),
+        "serves": list(decision.serves),
+        "run_id": recorded.run_id,
+        "triggers": triggers,
+        "drift": next((dict(f.evidence) for f in _drift_firings(decision)), None),
+        "observation": dict(recorded.observation),
+        "count": recorded.count,
+        "first_at": _iso(recorded.first_at),
+        "last_at": _iso(recorded.last_at),
+    }
+
+
+def lines(recorded: RecordedDecision, *, width: int = 100) -> list[str]:
+    """The decision as lines of at most `width` (40 or more) characters, without control characters."""
+    wrapped: list[str] = []
+    for text in _paragraphs(recorded):
+        clean = _printable(text)
+        indent = " " * (len(clean) - len(clean.lstrip()) + 2)
+        # Words that are longer than a line are cut, so that a hostile column name can't run over.
+        wrapped += textwrap.wrap(
+            clean, max(width, 40), subsequent_indent=indent, drop_whitespace=True, break_on_hyphens=False
+        ) or [""]
+    return wrapped
+
+
+def _paragraphs(recorded: RecordedDecision) -> Iterator[str]:
+    decision = recorded.decision
+    yield f"decision {recorded.seq} about {decision.model}, {moment(decision.now)}"
+    yield f"{decision.verdict.value.upper()}: {decision.reason}"
+    yield f"rule: {decision.rule.value} ({RULES[decision.rule]})"
+    yield ""
+    yield "evidence, as share of what is needed:"
+    for entry in (*map(_fired, decision.firings), *map(_quiet, decision.quiet)):
+        yield f"  {entry['trigger']:<13} {_bar(entry['share'])}  {entry['reason']}"
+    for firing in _drift_firings(decision):
+        yield ""
+        yield from _drift(firing.evidence)
+    yield ""
+    yield f"would have changed it: {decision.would_change}"
+    if decision.retry_at is not None:
+        yield f"asked again by itself: {moment(decision.retry_at)}"
+    if decision.serves:
+        yield f"demands served: {', '.join(decision.serves)}"
+    if recorded.run_id is not None:
+        yield f"run that followed: {recorded.run_id}"
+    if recorded.count > 1:
+        since, until = moment(recorded.first_at), moment(recorded.last_at)
+        yield f"the same answer {recorded.count} times in a row, {since} to {until}"
+
+
+def _fired(firing: Firing) -> dict[str, Any]:
+    share = firing.evidence.get("share")
+    return {
+        "trigger": firing.trigger.value,
+        "fired": True,
+        "share": 1.0 if share is None else share,
+        "reason": firing.reason,
+        "needed": None,
+        "dedupe_key": firing.dedupe_key,
+        "evidence": dict(firing.evidence),
+    }
+
+
+def _quiet(quiet: Quiet) -> dict[str, Any]:
+    return {
+        "trigger": quiet.trigger.value,
+        "fired": False,
+        "share": quiet.progress,
+        "reason": quiet.reason,
+        "needed": quiet.needed,
+        "dedupe_key": None,
+        "evidence": {},
+    }
+
+
+def _drift_firings(decision: Decision) -> list[Firing]:
+    return [f for f in decision.firings if f.trigger is TriggerKind.CONCEPT_DRIFT]
+
+
+def _drift(evidence: Mapping[str, Any]) -> Iterator[str]:
+    """The columns that moved most, each with its numbers and cells."""
+    yield (
+        f"{evidence['seen']} since window {evidence['since_window']} (batch {evidence['since_batch']}): "
+        f"{evidence['columns_moved']} of {evidence['columns_evaluated']} columns moved in window "
+        f"{evidence['window']}"
+    )
+    for column in evidence["columns"]:
+        yield f"  {column['column']} ({column['kind']}): {', '.join(_numbers(column))}"
+        if column["moved"]:
+            yield f"    {_cells(column['moved'])}"
+    for entry in evidence["not_evaluated"]:
+        yield (
+            f"  can't tell: {entry['statistic'].upper()} of {entry['column']} in window {entry['window']} "
+            f"({entry['reason']})"
+        )
+    more = evidence["not_evaluated_count"] - len(evidence["not_evaluated"])
+    if more > 0:
+        yield f"  can't tell: {more} more"
+
+
+def _numbers(column: Mapping[str, Any]) -> Iterator[str]:
+    for name in ("psi", "ks"):
+        if name in column:
+            yield f"{name.upper()} {column[name]['value']:.3f} of {column[name]['needed']:.3f}"
+
+
+def _cells(moved: Sequence[Sequence[Any]]) -> str:
+    return ", ".join(f"{cell} {change * 100:+.1f} points" for cell, change in moved)
+
+
+def _bar(share: float | None) -> str:
+    """``[##########----------]  50 %``; a share that no number says is left empty. Below 1 it never looks full."""
+    if share is None:
+        return f"[{'?' * BAR}]    - "
+    full = min(max(int(share * BAR), 0), BAR)
+    percent = min(max(int(share * 100), 0), 9999)
+    return f"[{'#' * full}{'-' * (BAR - full)}] {percent:>4} %"
+
+
+def _printable(text: str) -> str:
+    """Names of columns and cells come from data: no escapes, no line breaks, no marks that turn the text round."""
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
+
+
+def _iso(at: datetime | None) -> str | None:
+    return None if at is None else at.astimezone(UTC).isoformat()

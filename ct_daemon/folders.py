@@ -1,0 +1,96 @@
+"""Where everything lies under the state folder. Paths are built from slugs, numbers and digests only."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from ct_daemon.types import BatchKind
+
+
+@dataclass(frozen=True, slots=True)
+class StateFolder:
+    """The layout of one daemon's state.
+
+    ``ct-daemon.db`` the ledger · ``lock`` · ``control.sock`` · ``staging/`` copies being read · ``batches/`` accepted
+    rows and labels · ``predictions/`` · ``profiles/`` of windows · ``snapshots/`` manifests · ``work/`` a folder a
+    run · ``versions/`` published versions · ``deploy/`` the alias · ``spool/`` demands made while the daemon was
+    down · ``quarantine/`` optional copies.
+    """
+
+    root: Path
+
+    @property
+    def staging(self) -> Path:
+        """Copies of files that are being taken."""
+        return self.root / "staging"
+
+    @property
+    def spool(self) -> Path:
+        """Demands written while no daemon ran."""
+        return self.root / "spool"
+
+    @property
+    def socket(self) -> Path:
+        """The control socket."""
+        return self.root / "control.sock"
+
+    def object_path(self, model: str, kind: BatchKind, digest: str) -> Path:
+        """Accepted rows or labels, named by the digest of the file they came in."""
+        return self.root / "batches" / model / kind.value / f"{digest}.parquet"
+
+    def predictions(self, model: str, version: int, batch: str) -> Path:
+        """Predictions of one version for one batch (named by its digest)."""
+        return self.root / "predictions" / model / f"v{version:06d}" / f"{batch}.parquet"
+
+    def profile(self, model: str, baseline: str, last_batch_seq: int) -> Path:
+        """The profile of one window on the cells of one baseline."""
+        return self.root / "profiles" / model / f"{baseline[:16]}-{last_batch_seq}.json"
+
+    def snapshot(self, digest: str) -> Path:
+        """A snapshot's manifest."""
+        return self.root / "snapshots" / f"{digest}.json"
+
+    def work(self, run_id: str) -> Path:
+        """Where a run's trainers write."""
+        return self.root / "work" / run_id
+
+    def version(self, model: str, version: int) -> Path:
+        """A published version."""
+        return self.root / "versions" / model / f"v{version:06d}"
+
+    @property
+    def deploy(self) -> Path:
+        """Default place of the alias folders."""
+        return self.root / "deploy"
+
+    @property
+    def quarantine(self) -> Path:
+        """Copies of refused files, where wanted."""
+        return self.root / "quarantine"
+
+    def relative(self, path: Path) -> str:
+        """As the ledger keeps it."""
+        return str(path.relative_to(self.root))
+
+    def make(self) -> None:
+        """Make the state folder and those that must exist before work starts, for nobody else's eyes."""
+        self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for folder in (self.staging, self.spool, self.root / "snapshots", self.root / "work"):
+            folder.mkdir(exist_ok=True, mode=0o700)
+
+
+@contextmanager
+def short_path(path: Path) -> Iterator[str]:
+    """A name for a socket that fits into the 108 bytes that the kernel allows, however deep its folder lies."""
+    if len(os.fsencode(path)) < 100 or not Path("/proc/self/fd").is_dir():
+        yield str(path)
+        return
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield f"/proc/self/fd/{folder}/{path.name}"
+    finally:
+        os.close(folder)

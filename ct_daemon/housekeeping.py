@@ -1,0 +1,72 @@
+"""Retention: what is no longer needed goes. First the ledger forgets, then the files are deleted.
+
+A crash in between leaves files that nothing refers to, never a reference without its file.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import structlog
+
+from ct_daemon.config import Config, ModelSettings, Retention
+from ct_daemon.failpoints import failpoint
+from ct_daemon.folders import StateFolder
+from ct_daemon.store.retention import Expired, expired, forget
+from ct_daemon.store.store import Store
+
+log = structlog.get_logger(__name__)
+
+
+def tidy(store: Store, folders: StateFolder, config: Config) -> None:
+    """One pass over all models."""
+    for model, settings in config.models.items():
+        gone = _forget(store, model, settings, config.retention)
+        failpoint("retention.recorded")
+        files = [path for path in _files(folders, model, gone) if path.exists()]
+        for path in files:
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+        if not gone.nothing:
+            log.info(
+                "retention.done",
+                model=model,
+                decisions=len(gone.decisions),
+                windows=len(gone.windows),
+                versions=[version.version for version in gone.versions],
+                files=len(files),
+            )
+
+
+def _forget(store: Store, model: str, settings: ModelSettings, keep: Retention) -> Expired:
+    with store.write() as tx:
+        gone = expired(
+            tx,
+            model,
+            decisions=keep.decisions,
+            windows=keep.windows,
+            versions=keep.versions,
+            rows=keep.rows,
+            window_rows=settings.training.window_rows,
+            quarantined=keep.quarantined,
+        )
+        if not gone.nothing:
+            forget(tx, model, gone)
+    return gone
+
+
+def _files(folders: StateFolder, model: str, gone: Expired) -> Iterator[Path]:
+    for version in gone.versions:
+        yield folders.root / version.path
+        yield folders.predictions(model, version.version, "any").parent
+    for baseline, last_batch_seq in gone.profiles:
+        yield folders.profile(model, baseline, last_batch_seq)
+    for digest in gone.snapshots:
+        yield folders.snapshot(digest)
+    for batch in (*gone.batches, *gone.quarantined):
+        if batch.object_path is not None:
+            yield folders.root / batch.object_path

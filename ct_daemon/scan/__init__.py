@@ -1,0 +1,1 @@
+"""Files to Arrow tables, tables to arrays, arrays to profiles."""

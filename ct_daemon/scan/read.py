@@ -1,0 +1,195 @@
+"""Files of rows to Arrow tables and back. Whatever bytes a file holds, the answer is a table or a `SourceError`
+whose `reason` is a quarantine code."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.json
+import pyarrow.parquet
+
+from ct_daemon.errors import SourceError
+
+BLOCK_BYTES = 8 * 1024 * 1024
+"""CSV and JSON are parsed in blocks of this size; no row may be longer."""
+BATCH_ROWS = 65_536
+MAX_DEPTH = 64
+"""JSON values may be nested so deep."""
+
+_FAULTS = (pa.ArrowException, OSError, ValueError, TypeError, KeyError, MemoryError, OverflowError)
+"""What Arrow raises on bytes that it can't make sense of."""
+_TEXT = re.compile(rb'"((?:[^"\\]|\\.)*+)"\s*+(:?)')
+"""A JSON text, and whether it is a key."""
+
+
+def read_table(path: Path, name: str, *, max_rows: int, max_columns: int) -> pa.Table:
+    """Read a Parquet, CSV or JSON-lines file; the end of `name` tells which.
+
+    Limits are counted while reading and not taken from what the file says about itself. Types of CSV and JSON
+    columns are inferred over the whole file; in CSV an empty field (or NA, null, nan) is missing.
+
+    Parameters
+    ----------
+    path : Path
+        The bytes.
+    name : str
+        The name under which the file arrived, for its format and for messages.
+
+    Raises
+    ------
+    SourceError
+        `unsupported_format`, `empty_file` (no bytes), `unreadable`, `no_rows`, `too_many_rows`,
+        `too_many_columns`, `duplicate_columns`.
+    """
+    readers = {".parquet": _parquet, ".csv": _csv, ".jsonl": _json_lines, ".ndjson": _json_lines}
+    reader = readers.get(Path(name).suffix.lower())
+    if reader is None:
+        raise _refusal(name, "unsupported_format", f"its name ends in none of {', '.join(readers)}")
+    try:
+        if path.stat().st_size == 0:
+            raise _refusal(name, "empty_file", "it has no bytes")
+        table = reader(path, name, max_rows, max_columns)
+        table.validate(full=True)
+    except _FAULTS as error:
+        raise _refusal(name, "unreadable", _short(error)) from error
+    if table.num_rows == 0:
+        raise _refusal(
+            name, "no_rows", "it has columns but no rows" if table.num_columns else "it has no rows"
+        )
+    return table
+
+
+def write_table(table: pa.Table, path: Path) -> None:
+    """Write Parquet (zstd) so that after a power cut `path` is whole or as before.
+
+    The temporary file beside it has a fixed name, so that a write that was cut off leaves nothing behind once it is
+    repeated.
+
+    Raises
+    ------
+    SourceError
+        `not_storable` when Parquet has no place for one of the types.
+    OSError
+        When the disk does not take it.
+    """
+    temporary = path.with_name(f".{path.name}.part")
+    try:
+        with temporary.open("wb") as file:
+            pa.parquet.write_table(table, file, compression="zstd")
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except pa.ArrowException as error:
+        raise SourceError(
+            f"the rows can't be stored as Parquet: {_short(error)}; leave that column out of the file",
+            reason="not_storable",
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _parquet(path: Path, name: str, max_rows: int, max_columns: int) -> pa.Table:
+    with pa.parquet.ParquetFile(path) as file:
+        _check_columns(file.schema_arrow.names, name, max_columns)
+        _check_rows(file.metadata.num_rows, name, max_rows)
+        batches: list[pa.RecordBatch] = []
+        rows = 0
+        for batch in file.iter_batches(batch_size=BATCH_ROWS):
+            rows += batch.num_rows
+            _check_rows(rows, name, max_rows)
+            batches.append(batch)
+        return pa.Table.from_batches(batches, schema=file.schema_arrow)
+
+
+def _csv(path: Path, name: str, max_rows: int, max_columns: int) -> pa.Table:
+    """Two passes: the first only counts, because reading with types inferred over the whole file can't stop."""
+    read = pa.csv.ReadOptions(block_size=BLOCK_BYTES)
+    parse = pa.csv.ParseOptions(newlines_in_values=True)
+    with pa.csv.open_csv(path, read_options=read, parse_options=parse) as reader:
+        names = reader.schema.names
+    _check_columns(names, name, max_columns)
+    first = pa.csv.ConvertOptions(include_columns=names[:1], column_types={names[0]: pa.binary()})
+    with pa.csv.open_csv(path, read_options=read, parse_options=parse, convert_options=first) as reader:
+        rows = 0
+        for batch in reader:
+            rows += batch.num_rows
+            _check_rows(rows, name, max_rows)
+    convert = pa.csv.ConvertOptions(strings_can_be_null=True)
+    return pa.csv.read_csv(path, read_options=read, parse_options=parse, convert_options=convert)
+
+
+def _json_lines(path: Path, name: str, max_rows: int, max_columns: int) -> pa.Table:
+    """Looks before it parses: with a new key in every line the table would be the square of the file, and values
+    nested some ten thousand deep overflow the parser's stack, which ends the process."""
+    rows = 0
+    keys: set[bytes] = set()
+    with path.open("rb") as file:
+        while piece := file.readlines(BLOCK_BYTES):
+            rows += sum(_is_row(line, name) for line in piece)
+            _check_rows(rows, name, max_rows)
+            keys.update(key for key, colon in _TEXT.findall(b"".join(piece)) if colon)
+            _check_columns(keys, name, max_columns)
+    table = pa.json.read_json(path, read_options=pa.json.ReadOptions(block_size=BLOCK_BYTES))
+    _check_rows(table.num_rows, name, max_rows)
+    _check_columns(table.column_names, name, max_columns)
+    return table
+
+
+def _is_row(line: bytes, name: str) -> bool:
+    """Whether the line is not blank; refused when it is no object of its own (the parser would read on in the next
+    line, ever deeper) or is nested too deep."""
+    text = line.strip().removeprefix(b"\xef\xbb\xbf")
+    if not text:
+        return False
+    if not (text.startswith(b"{") and text.endswith(b"}")):
+        raise _refusal(name, "unreadable", "it has a line that is not a JSON object")
+    if text.count(b"[") + text.count(b"{") <= MAX_DEPTH:
+        return True
+    depth = 0
+    for bracket in re.findall(rb"[\[\]{}]", _TEXT.sub(b"", text)):
+        depth += 1 if bracket in b"[{" else -1
+        if depth > MAX_DEPTH:
+            raise _refusal(name, "unreadable", f"it has values nested deeper than {MAX_DEPTH} levels")
+    return True
+
+
+def _check_rows(rows: int, name: str, max_rows: int) -> None:
+    if rows > max_rows:
+        raise _refusal(name, "too_many_rows", f"it has more than {max_rows} rows, the limit of this source")
+
+
+def _check_columns(names: list[str] | set[bytes], name: str, max_columns: int) -> None:
+    if len(names) > max_columns:
+        raise _refusal(
+            name, "too_many_columns", f"it has more than {max_columns} columns, the limit of this source"
+        )
+    twice = [str(column) for column, count in Counter(names).items() if count > 1]
+    if twice:
+        raise _refusal(name, "duplicate_columns", f"it has the column {twice[0]!r} more than once")
+
+
+def _refusal(name: str, reason: str, detail: str) -> SourceError:
+    return SourceError(
+        f"{name} can't be used: {detail}; correct it and deliver it under a new name", reason=reason
+    )
+
+
+def _short(error: BaseException) -> str:
+    """The library's message on one line, without what it adds about its own source code."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 300 else text[:297] + "..."

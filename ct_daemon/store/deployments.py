@@ -1,0 +1,90 @@
+"""What was made live and when. The history only grows."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import Connection, select, update
+from sqlalchemy.dialects.sqlite import insert
+
+from ct_daemon.errors import UnknownNameError
+from ct_daemon.store import schema
+from ct_daemon.store.columns import columns_of, first, values
+from ct_daemon.types import Deployment, DeploymentState
+
+_T = schema.deployments
+_DEPLOYMENT = select(*columns_of(_T, Deployment))
+
+
+class Deployments:
+    """The newest deployment of a model that is not undone is the live one."""
+
+    def add(
+        self,
+        tx: Connection,
+        *,
+        model: str,
+        version: int,
+        baseline_digest: str,
+        kind: str,
+        at: datetime,
+        decided_at: datetime,
+        run_id: str | None = None,
+    ) -> Deployment:
+        """Record a deployment before the target is switched; for a run that has one, that one is returned."""
+        live = self.live(tx, model)
+        fresh = insert(_T).values(
+            model=model,
+            version=version,
+            baseline_digest=baseline_digest,
+            kind=kind,
+            state=DeploymentState.SWITCHING,
+            at=at,
+            decided_at=decided_at,
+            run_id=run_id,
+            previous=None if live is None else live.version,
+        )
+        once = fresh.on_conflict_do_nothing(index_elements=["run_id"])
+        seq = tx.execute(once.returning(_T.c.seq)).scalar()
+        mine = _T.c.run_id == run_id if seq is None else _T.c.seq == seq
+        return values(tx, Deployment, _DEPLOYMENT.where(mine))[0]
+
+    def set_state(self, tx: Connection, seq: int, state: DeploymentState) -> Deployment:
+        """Note how far a deployment is."""
+        if tx.execute(update(_T).where(_T.c.seq == seq).values(state=state)).rowcount == 0:
+            raise UnknownNameError(f"there is no deployment {seq}", reason="unknown_deployment")
+        return values(tx, Deployment, _DEPLOYMENT.where(_T.c.seq == seq))[0]
+
+    def live(self, tx: Connection, model: str) -> Deployment | None:
+        """The deployment that counts."""
+        return first(
+            tx,
+            Deployment,
+            _DEPLOYMENT.where(_T.c.model == model, _T.c.state != DeploymentState.UNDONE).order_by(
+                _T.c.seq.desc()
+            ),
+        )
+
+    def before(self, tx: Connection, model: str, version: int) -> Deployment | None:
+        """What a rollback from `version` goes back to: the newest deployment, not undone, of another version that
+        is not the live one and whose files have not been removed by retention."""
+        live = self.live(tx, model)
+        other = {version} if live is None else {version, live.version}
+        kept = (
+            select(schema.versions.c.version)
+            .where(schema.versions.c.model == model, schema.versions.c.version == _T.c.version)
+            .exists()
+        )
+        return first(
+            tx,
+            Deployment,
+            _DEPLOYMENT.where(_T.c.model == model, _T.c.state != DeploymentState.UNDONE)
+            .where(_T.c.version.not_in(other), kept)
+            .order_by(_T.c.seq.desc()),
+        )
+
+    def list(self, tx: Connection, model: str, limit: int = 100) -> tuple[Deployment, ...]:
+        """Deployments, newest first."""
+        return values(
+            tx, Deployment, _DEPLOYMENT.where(_T.c.model == model).order_by(_T.c.seq.desc()).limit(limit)
+        )

@@ -1,0 +1,1 @@
+"""One module a revision; each says what it changes and never changes itself once released."""

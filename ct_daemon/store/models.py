@@ -1,0 +1,92 @@
+"""What is remembered of a model beside its history."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, or_, select, update
+from sqlalchemy.dialects.sqlite import insert
+
+from ct_daemon.errors import UnknownNameError
+from ct_daemon.store import schema
+from ct_daemon.store.columns import columns_of, first, values
+from ct_daemon.types import Contract
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelState:
+    """A model as the ledger knows it."""
+
+    model: str
+    paused: bool = False
+    pause_reason: str | None = None
+    contract: Contract | None = None
+    event_until_at: datetime | None = None
+    """The newest event time seen."""
+    last_error: str | None = None
+    window_seq_from: int = 0
+    """Batches after this one belong to the next drift window."""
+
+
+_T = schema.models
+_STATE = select(*columns_of(_T, ModelState))
+
+
+class Models:
+    """One row a model. Methods for a single model raise `UnknownNameError` for one that `ensure` never saw."""
+
+    def ensure(self, tx: Connection, names: Iterable[str]) -> None:
+        """Know these models; what is known of them already stays."""
+        for name in names:
+            fresh = insert(_T).values(model=name, paused=False, window_seq_from=0)
+            tx.execute(fresh.on_conflict_do_nothing(index_elements=["model"]))
+
+    def state(self, tx: Connection, model: str) -> ModelState:
+        """What is remembered of a model."""
+        found = first(tx, ModelState, _STATE.where(_T.c.model == model))
+        if found is None:
+            raise _unknown(model)
+        return found
+
+    def all(self, tx: Connection) -> tuple[ModelState, ...]:
+        """All models by name, those no longer configured too."""
+        return values(tx, ModelState, _STATE.order_by(_T.c.model))
+
+    def pause(self, tx: Connection, model: str, reason: str) -> None:
+        """Start no runs for the model until `resume`."""
+        self._set(tx, model, paused=True, pause_reason=reason)
+
+    def resume(self, tx: Connection, model: str) -> None:
+        """Start runs for the model again."""
+        self._set(tx, model, paused=False, pause_reason=None)
+
+    def set_contract(self, tx: Connection, model: str, contract: Contract) -> None:
+        """From now on rows must look like this."""
+        self._set(tx, model, contract=contract)
+
+    def raise_event_time(self, tx: Connection, model: str, at: datetime) -> None:
+        """Note an event time; an older one than the newest seen changes nothing."""
+        behind = or_(_T.c.event_until_at.is_(None), _T.c.event_until_at < at)
+        tx.execute(update(_T).where(_T.c.model == model, behind).values(event_until_at=at))
+
+    def set_window_from(self, tx: Connection, model: str, seq: int) -> None:
+        """Let the next drift window begin after the batch `seq`."""
+        self._set(tx, model, window_seq_from=seq)
+
+    def set_error(self, tx: Connection, model: str, error: str | None) -> None:
+        """Note why the model's last tick failed; None when it went well."""
+        self._set(tx, model, last_error=error)
+
+    def _set(self, tx: Connection, model: str, **columns: Any) -> None:  # noqa: ANN401  (values of columns)
+        if tx.execute(update(_T).where(_T.c.model == model).values(**columns)).rowcount == 0:
+            raise _unknown(model)
+
+
+def _unknown(model: str) -> UnknownNameError:
+    return UnknownNameError(
+        f"there is no model {model!r} in the ledger: 'ct-daemon status' lists the models",
+        reason="unknown_model",
+    )

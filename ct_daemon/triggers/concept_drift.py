@@ -1,0 +1,328 @@
+"""Columns moved away from the live model's baseline.
+
+What is seen here is data drift, P(x); the trigger keeps the name that the field has for it. A column has *moved* in a
+window when one of the watched statistics
+
+- reaches the user's threshold (KS: with its bound on the error taken off), and
+- exceeds what samples of this size reach by chance in one comparison of a thousand. Without any change PSI is about
+  (1/n + 1/m)(B - 1) for B cells, so that 50 rows "drift" at 0.2 in every third window; see `psi_noise`, `ks_noise`.
+
+A window has *drifted* when enough of its columns moved. The trigger fires when enough of the newest windows drifted,
+the newest one among them. A statistic without a value is neither "moved" nor "not moved": it is listed, and where
+nothing else is left the answer is "can't tell".
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from ct_daemon.types import (
+    ColumnKind,
+    DriftScore,
+    Firing,
+    JsonDict,
+    Observation,
+    Quiet,
+    Statistic,
+    TriggerKind,
+    Window,
+)
+
+TOP_COLUMNS = 10
+"""So many moved columns, and so many statistics without a value, are spelt out as evidence."""
+NAMED = 3
+"""So many statistics without a value are named in a sentence."""
+TEXT = 120
+"""Names of columns and cells are cut to so many characters."""
+
+CHI_SQUARE_999 = {
+    ColumnKind.BOOLEAN: 13.816,
+    ColumnKind.NUMERIC: 27.877,
+    ColumnKind.DATETIME: 27.877,
+    ColumnKind.CATEGORICAL: 45.315,
+}
+"""0.999 quantiles of chi-square with 2, 9, 9 and 20 degrees of freedom (NIST/SEMATECH e-Handbook, table 1.3.6.7.4):
+PSI has at most 3, 10, 10 and 21 cells. A column with fewer cells is held to more than it need be."""
+SMIRNOV_999 = 1.9495
+"""sqrt(ln(2 / 0.001) / 2)."""
+
+
+def psi_noise(kind: ColumnKind, n: int, m: int) -> float:
+    """PSI that samples of n and m rows exceed with probability 0.001 when nothing has changed.
+
+    (1/n + 1/m) times the 0.999 quantile of chi-square with B - 1 degrees of freedom. Source: Yurdakul 2018. Infinite
+    without rows, and for kinds that aren't compared.
+    """
+    quantile = CHI_SQUARE_999.get(kind)
+    if quantile is None or n < 1 or m < 1:
+        return math.inf
+    return quantile * (1 / n + 1 / m)
+
+
+def ks_noise(n: int, m: int) -> float:
+    """KS distance that samples of n and m rows exceed with probability 0.001 or less when nothing has changed.
+
+    sqrt(ln(2/p) / 2) sqrt(1/n + 1/m), the two-sample form of the Dvoretzky-Kiefer-Wolfowitz-Massart bound (Wei and
+    Dudley 2012). Infinite without rows.
+    """
+    return SMIRNOV_999 * math.sqrt(1 / n + 1 / m) if n >= 1 and m >= 1 else math.inf
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Reading:
+    """One watched statistic of one column. `share`: how much of what is needed; 1 and above is moved."""
+
+    name: str
+    value: float
+    threshold: float
+    noise: float
+
+    @property
+    def needed(self) -> float:
+        return max(self.threshold, self.noise)
+
+    @property
+    def moved(self) -> bool:
+        return self.value >= self.threshold and self.value > self.noise
+
+    @property
+    def share(self) -> float:
+        return self.value / self.needed
+
+    def __str__(self) -> str:
+        return f"{self.name.upper()} {self.value:.3g} of {self.needed:.3g}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Column:
+    """A column of which at least one watched statistic has a value."""
+
+    score: DriftScore
+    readings: tuple[_Reading, ...]
+
+    @property
+    def best(self) -> _Reading:
+        return max(self.readings, key=lambda r: r.share)
+
+    @property
+    def moved(self) -> bool:
+        return any(r.moved for r in self.readings)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Look:
+    """A window as the trigger sees it; `columns` strongest first, `needed` of them must have moved."""
+
+    window: Window
+    columns: tuple[_Column, ...]
+    unknown: tuple[tuple[str, str, str], ...]
+    """(column, statistic, reason) of watched statistics without a value."""
+    needed: int
+
+    @property
+    def moved(self) -> tuple[_Column, ...]:
+        return tuple(c for c in self.columns if c.moved)
+
+    @property
+    def drifted(self) -> bool:
+        return len(self.moved) >= self.needed
+
+    @property
+    def share(self) -> float:
+        """How much of what makes it a drifted window, 0 to 1."""
+        if self.drifted:
+            return 1.0
+        return sum(min(max(c.best.share, 0.0), 1.0) for c in self.columns[: self.needed]) / self.needed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConceptDrift:
+    """Fires when columns moved in `windows` of the newest `of` windows, the newest among them.
+
+    `psi`, `ks`: thresholds, None is not watched. `columns`: how many columns must have moved, a count (int) or a
+    share of the columns that could be evaluated (float; rounded up, at least one). The key names the newest window.
+    """
+
+    psi: float | None = 0.2
+    ks: float | None = None
+    columns: int | float = 1
+    windows: int = 1
+    of: int = 1
+
+    def evaluate(self, observation: Observation, now: datetime) -> Firing | Quiet:
+        """Fire, say how far off, or say why it can't be told."""
+        if observation.champion is None:
+            return _cant_tell("no version is live, so there is no baseline", "a live version")
+        if not observation.windows:
+            return _cant_tell("no window has been measured yet", "rows for a full window")
+        looks = [self._look(window) for window in observation.windows[-self.of :]]
+        newest = looks[-1]
+        if not newest.columns:
+            return _cant_tell(
+                f"nothing in window {newest.window.seq} could be evaluated ({_why(newest)})",
+                "a window in which watched columns can be evaluated",
+            )
+        drifted = [look for look in looks if look.drifted]
+        if newest.drifted and len(drifted) >= self.windows:
+            return Firing(
+                model=observation.model,
+                trigger=TriggerKind.CONCEPT_DRIFT,
+                dedupe_key=f"concept_drift:{newest.window.seq}",
+                reason=f"{self._counted(len(drifted), looks)} drifted; {_strongest(newest)}",
+                evidence=self._evidence(newest, drifted, looks),
+            )
+        return self._quiet(newest, drifted, looks)
+
+    def _look(self, window: Window) -> _Look:
+        columns: list[_Column] = []
+        unknown: list[tuple[str, str, str]] = []
+        for score in window.report.columns:
+            readings: list[_Reading] = []
+            for name, statistic, threshold in self._watched(score):
+                reason = _why_unknown(statistic)
+                if reason is not None:
+                    unknown.append((score.column[:TEXT], name, reason))
+                else:
+                    readings.append(_reading(name, statistic, threshold, score))
+            if readings:
+                columns.append(_Column(score=score, readings=tuple(readings)))
+        columns.sort(key=lambda c: (-c.best.share, c.score.column))
+        # The small constant: 0.07 * 100 is 7.000000000000001, and 7 columns are meant.
+        needed = (
+            self.columns
+            if isinstance(self.columns, int)
+            else max(1, math.ceil(self.columns * len(columns) - 1e-9))
+        )
+        return _Look(window=window, columns=tuple(columns), unknown=tuple(unknown), needed=needed)
+
+    def _watched(self, score: DriftScore) -> Iterator[tuple[str, Statistic, float]]:
+        """The statistics of a column that have a threshold; a categorical column has no KS."""
+        for name, threshold in (("psi", self.psi), ("ks", self.ks)):
+            if threshold is not None and name in score.statistics:
+                yield name, score.statistics[name], threshold
+
+    def _counted(self, count: int, looks: Sequence[_Look]) -> str:
+        text = (
+            f"{count} of the last {len(looks)} windows"
+            if len(looks) > 1
+            else f"window {looks[-1].window.seq}"
+        )
+        blind = sum(not look.columns for look in looks)
+        return f"{text} ({blind} could not be evaluated)" if blind else text
+
+    def _evidence(self, newest: _Look, drifted: Sequence[_Look], looks: Sequence[_Look]) -> JsonDict:
+        return {
+            "seen": "data drift",
+            "window": newest.window.seq,
+            "windows": [look.window.seq for look in drifted],
+            "looked_at": [look.window.seq for look in looks],
+            "since_window": drifted[0].window.seq,
+            "since_batch": drifted[0].window.first_batch_seq,
+            "needed": {
+                "psi": self.psi,
+                "ks": self.ks,
+                "columns": newest.needed,
+                "windows": self.windows,
+                "of": self.of,
+            },
+            "columns_moved": len(newest.moved),
+            "columns_evaluated": len(newest.columns),
+            "columns": [_spelt(column) for column in newest.moved[:TOP_COLUMNS]],
+            "not_evaluated": _unknown(looks)[:TOP_COLUMNS],
+            "not_evaluated_count": sum(len(look.unknown) for look in looks),
+        }
+
+    def _quiet(self, newest: _Look, drifted: Sequence[_Look], looks: Sequence[_Look]) -> Quiet:
+        """The newest window counts, and the best `windows` - 1 before it."""
+        before = sorted((look.share for look in looks[:-1] if look.columns), reverse=True)[: self.windows - 1]
+        unknown = _listed(_unknown(looks))
+        if newest.drifted:
+            counted = self._counted(len(drifted), looks)
+            reason = f"{counted} drifted, {self.windows} of {self.of} are needed; {_strongest(newest)}"
+            needed = f"{self.windows - len(drifted)} more drifted windows"
+        else:
+            reason = f"{_strongest(newest)} in window {newest.window.seq}"
+            needed = (
+                f"{newest.needed} columns beyond their mark"
+                if newest.needed > 1
+                else f"column {newest.columns[0].score.column[:TEXT]} at {_mark(newest.columns[0].best)}"
+            )
+            if self.windows > 1:
+                needed += f", in {self.windows} of {self.of} windows"
+        return Quiet(
+            trigger=TriggerKind.CONCEPT_DRIFT,
+            reason=reason + unknown,
+            needed=needed,
+            progress=(newest.share + sum(before)) / self.windows,
+        )
+
+
+def _reading(name: str, statistic: Statistic, threshold: float, score: DriftScore) -> _Reading:
+    """KS enters with what is certain of it: less its error, on the safe side."""
+    value, n, m = statistic.value or 0.0, score.baseline_rows, score.window_rows
+    if name == "ks":
+        certain = max(value - (statistic.error or 0.0), 0.0)
+        return _Reading(name=name, value=certain, threshold=threshold, noise=ks_noise(n, m))
+    return _Reading(name=name, value=value, threshold=threshold, noise=psi_noise(score.kind, n, m))
+
+
+def _why_unknown(statistic: Statistic) -> str | None:
+    if statistic.value is None:
+        return statistic.reason or "not_evaluated"
+    certain = math.isfinite(statistic.value) and math.isfinite(statistic.error or 0.0)
+    return None if certain else "not_finite"
+
+
+def _cant_tell(reason: str, needed: str) -> Quiet:
+    return Quiet(trigger=TriggerKind.CONCEPT_DRIFT, reason=f"can't tell: {reason}", needed=needed)
+
+
+def _why(look: _Look) -> str:
+    reasons = sorted({reason for _, _, reason in look.unknown})
+    fallback = look.window.report.reason or "no watched statistics"
+    return ", ".join(reasons[:TOP_COLUMNS])[:TEXT] if reasons else fallback
+
+
+def _strongest(look: _Look) -> str:
+    """The sentence for people: ``column price PSI 0.13 of 0.2``."""
+    first = look.columns[0]
+    text = f"column {first.score.column[:TEXT]} {first.best}"
+    if look.needed > 1:
+        text = f"{len(look.moved)} of {look.needed} columns moved, most of all {text}"
+    return text
+
+
+def _mark(reading: _Reading) -> str:
+    return f"{reading.name.upper()} {reading.needed:.3g}"
+
+
+def _spelt(column: _Column) -> dict[str, Any]:
+    """A moved column as evidence."""
+    spelt: dict[str, Any] = {"column": column.score.column[:TEXT], "kind": column.score.kind.value}
+    for reading in column.readings:
+        spelt[reading.name] = {"value": reading.value, "needed": reading.needed, "moved": reading.moved}
+    spelt["rows"] = [column.score.baseline_rows, column.score.window_rows]
+    spelt["moved"] = [[cell[:TEXT], change] for cell, change in column.score.moved]
+    return spelt
+
+
+def _listed(unknown: Sequence[dict[str, Any]]) -> str:
+    """The first few of them in a sentence."""
+    if not unknown:
+        return ""
+    some = ", ".join(f"{u['statistic'].upper()} of {u['column']} ({u['reason']})" for u in unknown[:NAMED])
+    more = f" and {len(unknown) - NAMED} more" if len(unknown) > NAMED else ""
+    return f"; can't tell: {some}{more}"
+
+
+def _unknown(looks: Sequence[_Look]) -> list[dict[str, Any]]:
+    """What could not be evaluated, newest window first."""
+    return [
+        {"window": look.window.seq, "column": column, "statistic": name, "reason": reason}
+        for look in reversed(looks)
+        for column, name, reason in look.unknown
+    ]

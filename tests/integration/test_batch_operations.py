@@ -1,0 +1,769 @@
+"""The worker's operations on real files: what is taken, what is quarantined and why, and what follows from it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import event, given, settings
+from hypothesis import strategies as st
+
+from ct_daemon.dataset.contract import first_contract
+from ct_daemon.dataset.manifest import make_snapshot, write_snapshot
+from ct_daemon.errors import ArtifactError, ContractError, SourceError, StateError
+from ct_daemon.manifests import write_manifest
+from ct_daemon.protocols import (
+    CompareRequest,
+    JoinRequest,
+    TakeRequest,
+    TrainSpec,
+    ValidateRequest,
+    VerifyRequest,
+    VersionFiles,
+)
+from ct_daemon.scan.profiles import load_baseline
+from ct_daemon.scoring.predict import Scorer
+from ct_daemon.types import BatchKind, ColumnKind, Columns, Contract, SnapshotPart, Task
+from ct_daemon.workers import trainer
+from ct_daemon.workers.batch import compare, join, operations, take, validate, verify
+from ct_daemon.workers.client import WorkerProcess
+
+COLUMNS = Columns(target="y", row_id="id", time="at")
+CONTRACT = Contract(
+    columns={"a": ColumnKind.NUMERIC, "b": ColumnKind.CATEGORICAL, "y": ColumnKind.CATEGORICAL}
+)
+START = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def rows(n=200, *, start=0, seed=0, shift=0.0, labels=True):
+    """Rows whose class follows from `a`."""
+    a = np.random.default_rng(seed).normal(size=n) + shift
+    table = pa.table(
+        {
+            "id": np.arange(start, start + n),
+            "at": pa.array(np.arange(start, start + n) + int(START.timestamp())).cast(pa.timestamp("s")),
+            "a": a,
+            "b": np.where(np.arange(n) % 3 == 0, "red", "blue"),
+            "y": np.where(a > 0, "hi", "lo"),
+        }
+    )
+    return table if labels else table.drop_columns("y")
+
+
+class Shop:
+    """A state folder with a worker's operations on it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.scorer = Scorer()
+        self.made = 0
+
+    def path(self, name: str) -> Path:
+        return self.root / name
+
+    def request(self, table, **changes) -> TakeRequest:
+        self.made += 1
+        staged = self.path(f"staged{self.made}")
+        if isinstance(table, bytes):
+            staged.write_bytes(table)
+        else:
+            pq.write_table(table, staged)
+        asked = TakeRequest(
+            staged=str(staged),
+            name="in.parquet",
+            kind=BatchKind.ROWS,
+            columns=COLUMNS,
+            task=Task.CLASSIFICATION,
+            contract=CONTRACT,
+            max_rows=10_000,
+            max_columns=100,
+            object_path=str(self.path(f"{hashlib.sha256(staged.read_bytes()).hexdigest()}.parquet")),
+        )
+        return replace(asked, **changes)
+
+    def take(self, table, **changes):
+        request = self.request(table, **changes)
+        return take(request, self.scorer), request
+
+    def stored(self, table, **changes) -> str:
+        result, request = self.take(table, **changes)
+        assert result.reason is None, result.detail
+        return request.object_path
+
+    def part(self, seq, table, kind=BatchKind.ROWS, **changes) -> SnapshotPart:
+        path = Path(self.stored(table, kind=kind, **changes))
+        return SnapshotPart(
+            seq=seq, kind=kind, path=path.name, digest=path.stem, rows=pq.read_metadata(path).num_rows
+        )
+
+    def snapshot(self, *parts, columns=COLUMNS) -> str:
+        snapshot = make_snapshot(model="m", columns=columns, window_rows=None, parts=parts)
+        path = self.path(f"snapshot-{snapshot.digest}.json")
+        write_snapshot(snapshot, path)
+        return str(path)
+
+    def publish(self, snapshot: str, task=Task.CLASSIFICATION, contract=CONTRACT) -> VersionFiles:
+        """A version as a trainer process makes it."""
+        work = self.path("work")
+        work.mkdir()
+        spec = TrainSpec(
+            verb="train",
+            model="m",
+            run_id="r1",
+            snapshot=snapshot,
+            state=str(self.root),
+            workdir=str(work),
+            task=task,
+            contract=contract,
+            metric="accuracy" if task is Task.CLASSIFICATION else "mae",
+            holdout=0.2,
+            refit=False,
+            trainer={"sklearn": {"estimator": "linear", "parameters": {}, "seed": 0}},
+            version=1,
+        )
+        trainer.run(spec)
+        digest = trainer.run(replace(spec, verb="finish")).digest
+        return VersionFiles(version=1, path=str(work / "version"), digest=digest)
+
+
+@pytest.fixture
+def shop(tmp_path) -> Shop:
+    return Shop(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> SimpleNamespace:
+    """A shop with a trained version and the rows that it was trained on. Tests don't change it."""
+    shop = Shop(tmp_path_factory.mktemp("trained"))
+    part = shop.part(1, rows(300))
+    return SimpleNamespace(shop=shop, part=part, files=shop.publish(shop.snapshot(part)))
+
+
+def without(table, *names):
+    return table.drop_columns(list(names))
+
+
+def with_column(table, name, values):
+    place = table.column_names.index(name)
+    return table.set_column(place, name, values if isinstance(values, pa.Array) else pa.array(values))
+
+
+# --- what is taken -----------------------------------------------------------------------------------------
+
+
+def test_a_batch_within_the_contract_is_stored_and_described(shop):
+    result, request = shop.take(rows(50))
+    assert result.reason is None
+    assert (result.rows, result.labelled_rows) == (50, 50)
+    assert result.event_from_at == START
+    assert result.event_until_at == START.replace(second=49)
+    assert first_contract(result.contract, COLUMNS) == CONTRACT
+    assert result.scored_rows is None
+    stored = pq.read_table(request.object_path)
+    assert stored.drop_columns("at").equals(rows(50).drop_columns("at"))
+
+
+def test_taking_it_twice_changes_nothing(shop):
+    request = shop.request(rows(50))
+    first = take(request, shop.scorer)
+    before = Path(request.object_path).stat()
+    assert take(request, shop.scorer) == first
+    assert Path(request.object_path).stat().st_mtime_ns == before.st_mtime_ns
+
+
+@pytest.mark.parametrize("name", ["in.csv", "in.jsonl", "in.parquet"])
+def test_every_format_gives_the_same_batch(shop, name):
+    table = rows(30)
+    if name == "in.csv":
+        sink = pa.BufferOutputStream()
+        pyarrow.csv.write_csv(table, sink)
+        content = sink.getvalue().to_pybytes()
+    elif name == "in.jsonl":
+        content = "\n".join(json.dumps(row, default=str) for row in table.to_pylist()).encode()
+    else:
+        content = table
+    result, _ = shop.take(content, name=name)
+    assert result.reason is None, result.detail
+    assert result.contract.columns == {
+        "id": ColumnKind.NUMERIC,
+        "at": ColumnKind.DATETIME,
+        "a": ColumnKind.NUMERIC,
+        "b": ColumnKind.CATEGORICAL,
+        "y": ColumnKind.CATEGORICAL,
+    }
+    assert result.event_from_at == START
+
+
+@pytest.mark.parametrize(
+    "change",
+    {
+        "one row": lambda t: t.slice(0, 1),
+        "re-ordered columns": lambda t: t.select(t.column_names[::-1]),
+        "constant": lambda t: with_column(t, "a", np.ones(t.num_rows)),
+        "one column all NaN": lambda t: with_column(t, "a", np.full(t.num_rows, np.nan)),
+        "one column all null": lambda t: with_column(t, "b", pa.nulls(t.num_rows)),
+        "text column all NaN as floats": lambda t: with_column(t, "b", np.full(t.num_rows, np.nan)),
+        "infinite numbers": lambda t: with_column(t, "a", np.full(t.num_rows, np.inf)),
+        "integers for floats": lambda t: with_column(t, "a", np.arange(t.num_rows)),
+        "decimals for floats": lambda t: with_column(
+            t, "a", t["a"].cast(pa.decimal128(20, 4), safe=False).combine_chunks()
+        ),
+        "dictionary for text": lambda t: with_column(t, "b", t["b"].combine_chunks().dictionary_encode()),
+        "extra columns": lambda t: t.append_column("more", pa.array(np.arange(t.num_rows))),
+        "a nested extra column": lambda t: t.append_column("deep", pa.array([{"q": [1]}] * t.num_rows)),
+        "a binary extra column": lambda t: t.append_column("deep", pa.array([b"x"] * t.num_rows)),
+        "no target yet": lambda t: without(t, "y"),
+        "a target without values": lambda t: with_column(t, "y", pa.nulls(t.num_rows, pa.float64())),
+        "text ids": lambda t: with_column(t, "id", [f"row {i}" for i in range(t.num_rows)]),
+    }.items(),
+    ids=lambda item: item[0],
+)
+def test_an_unusual_batch_within_the_contract_is_taken_scored_and_compared(shop, trained, change):
+    result, request = shop.take(
+        change[1](rows(60)), champion=trained.files, predictions_path=str(shop.path("p.parquet"))
+    )
+    assert (result.reason, result.scoring_reason) == (None, None), result
+    assert result.scored_rows == result.rows
+    report = compare(
+        CompareRequest(
+            objects=(request.object_path, str(trained.shop.path(trained.part.path))),
+            baseline=str(Path(trained.files.path) / "baseline.json"),
+            baseline_digest=baseline_digest(trained.files),
+        )
+    )
+    assert report.window_rows == result.rows + 300
+
+
+def baseline_digest(files):
+    return json.loads((Path(files.path) / "version.json").read_text())["files"]["baseline.json"]["sha256"]
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        ["2026-01-01T00:00:00Z", "2026-01-01T02:00:30+02:00"],
+        ["2026-01-01 00:00:00", "2026-01-01T00:00:30.000"],
+        [START.timestamp(), START.timestamp() + 30],
+        pa.array([int(START.timestamp()), int(START.timestamp()) + 30]),
+        pa.array([START, START.replace(second=30)], pa.timestamp("ns", tz="Asia/Tokyo")),
+        pa.array([START.replace(tzinfo=None), START.replace(second=30, tzinfo=None)], pa.timestamp("ms")),
+    ],
+    ids=["iso with zone", "iso", "float seconds", "whole seconds", "zone", "no zone"],
+)
+def test_event_times_are_read_and_stored_as_utc(shop, times):
+    result, request = shop.take(with_column(rows(2), "at", times))
+    assert (result.event_from_at, result.event_until_at) == (START, START.replace(second=30))
+    stored = pq.read_table(request.object_path)["at"]
+    assert stored.type == pa.timestamp("us")
+    assert stored.to_pylist() == [START.replace(tzinfo=None), START.replace(second=30, tzinfo=None)]
+
+
+def test_a_missing_time_does_not_hide_the_others(shop):
+    result, _ = shop.take(with_column(rows(2), "at", [None, START.timestamp()]))
+    assert (result.event_from_at, result.event_until_at) == (START, START)
+
+
+def test_numbers_and_text_of_any_type_fit_together(shop, trained):
+    numbers = [
+        pa.array([1, 2, 3], pa.int64()),
+        pa.array([1, 2, 2**64 - 1], pa.uint64()),
+        pa.array([1.5, 2.5, 3.5], pa.float32()).cast(pa.float16()),
+        pa.array([1, 2, 3]).cast(pa.decimal128(20, 1)),
+    ]
+    texts = [
+        pa.array(["red", "blue", "red"], kind) for kind in (pa.string(), pa.large_string(), pa.string_view())
+    ]
+    texts.append(texts[0].dictionary_encode())
+    parts = [
+        shop.part(i, with_column(with_column(rows(3, start=3 * i), "a", a), "b", b))
+        for i, (a, b) in enumerate(zip(numbers, texts, strict=True))
+    ]
+    report = compare(comparison(trained, *(str(shop.path(part.path)) for part in parts)))
+    assert {score.column: score.window_rows for score in report.columns} == {"a": 12, "b": 12}
+    found = validated(shop, *parts, min_rows=12)
+    assert found.reason in (None, "single_class")
+    assert found.labelled_rows == 12
+
+
+def test_large_row_ids_and_classes_keep_their_digits(shop):
+    big = pa.array([2**64 - 1, 2**64 - 2], pa.uint64())
+    contract = Contract(columns=dict(CONTRACT.columns) | {"y": ColumnKind.NUMERIC})
+    path = shop.stored(with_column(with_column(rows(2), "id", big), "y", big), contract=contract)
+    stored = pq.read_table(path)
+    assert stored["id"].to_pylist() == stored["y"].to_pylist() == big.to_pylist()
+
+
+def test_labels_are_stored_without_anything_else(shop):
+    table = rows(20).select(["y", "a", "id"]).append_column("deep", pa.array([[1]] * 20))
+    result, request = shop.take(table, kind=BatchKind.LABELS)
+    assert (result.rows, result.labelled_rows, result.reason) == (20, 20, None)
+    assert set(result.contract.columns) == {"id", "y"}
+    assert pq.read_table(request.object_path).to_pydict() == table.select(["id", "y"]).to_pydict()
+
+
+# --- what is quarantined -----------------------------------------------------------------------------------
+
+WIDE = pa.table({f"c{i}": [1.0] for i in range(101)})
+BROKEN = {
+    "no bytes": (b"", "empty_file"),
+    "garbage": (b"\x00garbage", "unreadable"),
+    "half a file": (b"PAR1", "unreadable"),
+    "no rows": (rows(10).slice(0, 0), "no_rows"),
+    "too many rows": (rows(10_001), "too_many_rows"),
+    "very wide": (WIDE, "too_many_columns"),
+    "a column gone": (without(rows(10), "b"), "columns_missing"),
+    "a column renamed": (rows(10).rename_columns(["id", "at", "a", "B", "y"]), "columns_missing"),
+    "numbers for text": (with_column(rows(10), "b", np.arange(10)), "columns_retyped"),
+    "text for numbers": (with_column(rows(10), "a", [str(i) for i in range(10)]), "columns_retyped"),
+    "booleans for numbers": (with_column(rows(10), "a", [True] * 10), "columns_retyped"),
+    "nested for numbers": (with_column(rows(10), "a", [[1.0]] * 10), "columns_retyped"),
+    "another kind of target": (with_column(rows(10), "y", np.arange(10)), "columns_retyped"),
+    "all NaN": (
+        with_column(with_column(rows(10), "a", np.full(10, np.nan)), "b", pa.nulls(10, pa.string())),
+        "no_features",
+    ),
+    "no row id": (without(rows(10), "id"), "row_id_missing"),
+    "a row id is null": (with_column(rows(3), "id", [1, None, 3]), "row_id_missing"),
+    "a row id is NaN": (with_column(rows(3), "id", [1.0, np.nan, 3.0]), "row_id_missing"),
+    "a row id is empty": (with_column(rows(3), "id", ["1", "", "3"]), "row_id_missing"),
+    "a row id twice": (with_column(rows(3), "id", [1, 2, 1]), "row_id_repeated"),
+    "no time": (without(rows(10), "at"), "time_missing"),
+    "times all null": (with_column(rows(3), "at", pa.nulls(3, pa.timestamp("us"))), "time_missing"),
+    "times are words": (with_column(rows(2), "at", ["yesterday", "noon"]), "time_unreadable"),
+    "times are empty words": (with_column(rows(2), "at", ["", ""]), "time_missing"),
+    "times are milliseconds": (with_column(rows(2), "at", [1.7e12, 1.7e12 + 1]), "time_unreadable"),
+    "times are endless": (with_column(rows(2), "at", [np.inf, 1.0]), "time_unreadable"),
+    "times beyond the calendar": (
+        with_column(rows(2), "at", pa.array([2**62, 0], pa.int64()).cast(pa.timestamp("us"))),
+        "time_unreadable",
+    ),
+    "times are booleans": (with_column(rows(2), "at", [True, False]), "time_unreadable"),
+}
+
+
+@pytest.mark.parametrize(("content", "reason"), BROKEN.values(), ids=BROKEN.keys())
+def test_a_broken_file_is_quarantined_with_its_reason_and_nothing_is_stored(shop, content, reason):
+    result, request = shop.take(content)
+    assert result.reason == reason, result.detail
+    assert result.detail
+    assert not Path(request.object_path).exists()
+    assert result.rows == 0
+
+
+@pytest.mark.parametrize(
+    ("table", "reason"),
+    [
+        (rows(3).select(["id"]), "target_missing"),
+        (rows(3).select(["y"]), "row_id_missing"),
+        (with_column(rows(3), "id", [1, 1, 2]), "row_id_repeated"),
+        (with_column(rows(3), "y", [1, 2, 3]), "columns_retyped"),
+    ],
+)
+def test_broken_labels_are_quarantined(shop, table, reason):
+    assert shop.take(table, kind=BatchKind.LABELS)[0].reason == reason
+
+
+def test_a_first_batch_without_any_feature_is_quarantined(shop):
+    assert shop.take(rows(5).select(["id", "at", "y"]), contract=None)[0].reason == "no_features"
+
+
+def test_a_full_disk_is_not_the_files_fault(shop):
+    request = shop.request(rows(5), object_path=str(shop.path("no such folder") / "x.parquet"))
+    with pytest.raises(StateError) as error:
+        take(request, shop.scorer)
+    assert error.value.reason == "disk_refused"
+
+
+cells = st.one_of(
+    st.booleans(),
+    st.integers(-(2**63), 2**63 - 1),
+    st.floats(),
+    st.text(max_size=3),
+    st.just([1]),
+    st.dates(),
+)
+
+
+@st.composite
+def tables(draw):
+    """A good table with up to three columns dropped, emptied or filled with something else."""
+    n = draw(st.integers(0, 5))
+    table = rows(n)
+    for name in draw(st.lists(st.sampled_from(table.column_names), unique=True, max_size=3)):
+        sample = draw(cells)
+        values = pa.array([draw(st.sampled_from([sample, None])) for _ in range(n)], pa.array([sample]).type)
+        table = with_column(table, name, values) if draw(st.integers(0, 5)) else without(table, name)
+    return table
+
+
+@settings(max_examples=100)
+@given(tables(), st.sampled_from(BatchKind), st.sampled_from(Task), st.booleans())
+def test_no_table_makes_the_worker_stumble(trained, table, kind, task, first):
+    shop = trained.shop
+    result, request = shop.take(
+        table,
+        kind=kind,
+        task=task,
+        contract=None if first else CONTRACT,
+        object_path=str(shop.path(f"fuzz{shop.made}.parquet")),
+        champion=trained.files,
+        predictions_path=str(shop.path(f"fuzz{shop.made}-p.parquet")),
+    )
+    event(result.reason or "accepted")
+    assert (result.reason is None) == Path(request.object_path).exists()
+    if result.reason is not None:
+        assert result.detail
+        return
+    assert result.rows == table.num_rows > 0
+    if kind is BatchKind.ROWS and task is Task.CLASSIFICATION and not first:
+        assert result.scored_rows == result.rows or result.scoring_detail
+        report = compare(comparison(trained, request.object_path, str(shop.path(trained.part.path))))
+        assert report.window_rows == result.rows + 300 or report.reason
+
+
+def test_a_column_of_empty_objects_is_left_out(shop):
+    table = rows(3)
+    lines = [json.dumps({**row, "deep": {}}, default=str) for row in table.to_pylist()]
+    result, request = shop.take("\n".join(lines).encode(), name="in.jsonl")
+    assert result.reason is None, result.detail
+    assert pq.read_schema(request.object_path).names == table.column_names
+
+
+# --- scoring -----------------------------------------------------------------------------------------------
+
+
+def test_rows_are_scored_by_row_id_and_held_against_labels_that_came_along(shop, trained):
+    table = rows(100, start=500, seed=5)
+    table = with_column(table, "y", [*table["y"].to_pylist()[:40], *[None] * 60])
+    path = shop.path("p.parquet")
+    result, _ = shop.take(table, champion=trained.files, predictions_path=str(path))
+    assert (result.scored_rows, result.labelled_rows) == (100, 40)
+    found = pq.read_table(path)
+    assert found["row_id"].to_pylist() == list(range(500, 600))
+    wrong = sum(
+        p != y for p, y in zip(found["prediction"].to_pylist()[:40], table["y"].to_pylist(), strict=False)
+    )
+    assert result.outcome == (40, wrong, wrong)
+    assert wrong < 10
+
+
+def test_without_labels_there_is_no_outcome(shop, trained):
+    result, _ = shop.take(
+        rows(20, labels=False), champion=trained.files, predictions_path=str(shop.path("p.parquet"))
+    )
+    assert (result.scored_rows, result.outcome) == (20, None)
+
+
+def test_a_champion_that_cannot_score_leaves_the_batch_accepted(shop, trained):
+    altered = replace(trained.files, digest="0" * 64)
+    result, request = shop.take(rows(20), champion=altered, predictions_path=str(shop.path("p.parquet")))
+    assert (result.reason, result.rows, result.scored_rows) == (None, 20, None)
+    assert result.scoring_reason == "digest_mismatch"
+    assert result.scoring_detail
+    assert Path(request.object_path).exists()
+    assert not shop.path("p.parquet").exists()
+
+
+def test_a_champion_for_another_task_does_not_score(shop, trained):
+    contract = Contract(columns=dict(CONTRACT.columns) | {"y": ColumnKind.NUMERIC})
+    result, _ = shop.take(
+        with_column(rows(20), "y", np.arange(20)),
+        task=Task.REGRESSION,
+        contract=contract,
+        champion=trained.files,
+        predictions_path=str(shop.path("p.parquet")),
+    )
+    assert (result.reason, result.scoring_reason, result.outcome) == (None, "task_changed", None)
+    assert not shop.path("p.parquet").exists()
+
+
+def test_a_champion_that_needs_a_column_which_is_ignored_by_now_says_so(shop, trained):
+    columns = replace(COLUMNS, ignore=("b",))
+    result, _ = shop.take(
+        without(rows(20), "b"),
+        columns=columns,
+        champion=trained.files,
+        predictions_path=str(shop.path("p.parquet")),
+    )
+    assert (result.reason, result.scoring_reason) == (None, "columns_missing")
+
+
+def test_late_labels_give_the_outcome_that_labels_on_arrival_would_have_given(shop, trained):
+    table = rows(80, start=900, seed=6)
+    path = str(shop.path("p.parquet"))
+    arrived, _ = shop.take(table, champion=trained.files, predictions_path=path)
+    text_ids = with_column(table.select(["id", "y"]), "id", [str(i) for i in table["id"].to_pylist()])
+    labels = tuple(
+        shop.stored(part, kind=BatchKind.LABELS) for part in (text_ids.slice(0, 30), text_ids.slice(30))
+    )
+    request = JoinRequest(
+        predictions=((7, 1, path),), labels=labels, columns=COLUMNS, task=Task.CLASSIFICATION
+    )
+    (found,) = join(request).outcomes
+    assert (found.rows, found.error_sum, found.squared_sum) == arrived.outcome
+
+
+# --- compare -----------------------------------------------------------------------------------------------
+
+
+def comparison(trained, *objects, **changes):
+    return CompareRequest(
+        objects=objects,
+        baseline=str(Path(trained.files.path) / "baseline.json"),
+        baseline_digest=baseline_digest(trained.files),
+        **changes,
+    )
+
+
+def test_moved_rows_show_in_the_report_and_the_profile_is_kept(shop, trained):
+    objects = [shop.stored(rows(100, start=s, seed=s, shift=2.0)) for s in (1000, 2000)]
+    path = shop.path("profile.json")
+    report = compare(comparison(trained, *objects, profile_path=str(path)))
+    assert report.window_rows == 200
+    assert {score.column for score in report.columns} == {"a", "b"}
+    moved = {score.column: score.statistics["psi"].value for score in report.columns}
+    assert moved["a"] > 0.5 > moved["b"]
+    kept = load_baseline(path, hashlib.sha256(path.read_bytes()).hexdigest())
+    assert kept.merge().rows == 200
+
+
+def test_only_watched_columns_are_compared(shop, trained):
+    report = compare(comparison(trained, shop.stored(rows(100)), watch=("b", "new")))
+    assert [score.column for score in report.columns] == ["b", "new"]
+    assert report.columns[1].statistics["psi"].reason == "not_in_baseline"
+
+
+def test_rows_count_even_where_no_watched_column_is_left(shop, trained):
+    columns = replace(COLUMNS, ignore=("b",))
+    objects = [shop.stored(without(rows(60), "b"), columns=columns) for _ in range(2)]
+    report = compare(comparison(trained, *objects, watch=("b",)))
+    assert (report.window_rows, report.reason) == (120, "nothing_evaluated")
+    assert report.columns[0].statistics["psi"].reason == "column_missing"
+
+
+def test_a_batch_that_lacks_a_column_by_now_counts_as_missing_there(shop, trained):
+    columns = replace(COLUMNS, ignore=("b",))
+    objects = shop.stored(rows(100)), shop.stored(without(rows(100), "b"), columns=columns)
+    report = compare(comparison(trained, *objects))
+    missing = {score.column: score.statistics["missing"].value for score in report.columns}
+    assert missing == {"a": 0.0, "b": 0.5}
+
+
+def test_an_altered_baseline_is_refused(trained):
+    with pytest.raises(ArtifactError):
+        compare(replace(comparison(trained, "x"), baseline_digest="0" * 64))
+
+
+def test_stored_rows_that_are_gone_are_named(trained):
+    with pytest.raises(SourceError, match=r"gone\.parquet") as error:
+        compare(comparison(trained, "gone.parquet"))
+    assert error.value.reason == "object_unreadable"
+
+
+def test_stored_rows_of_types_that_do_not_join_are_told(shop, trained):
+    for name, values in (("x.parquet", [1.5]), ("y.parquet", ["text"])):
+        pq.write_table(pa.table({"a": values}), shop.path(name))
+    with pytest.raises(ContractError, match="Field a") as error:
+        compare(comparison(trained, str(shop.path("x.parquet")), str(shop.path("y.parquet"))))
+    assert error.value.reason == "contract_broken"
+
+
+def test_a_profile_that_cannot_be_written_is_the_disks_fault(shop, trained):
+    with pytest.raises(StateError):
+        compare(comparison(trained, shop.stored(rows(60)), profile_path=str(shop.path("no") / "p.json")))
+
+
+# --- validate ----------------------------------------------------------------------------------------------
+
+
+def validated(shop, *parts, contract=CONTRACT, columns=COLUMNS, task=Task.CLASSIFICATION, min_rows=20):
+    return validate(
+        ValidateRequest(
+            snapshot=shop.snapshot(*parts, columns=columns),
+            state=str(shop.root),
+            task=task,
+            min_rows=min_rows,
+            contract=contract,
+        )
+    )
+
+
+def test_a_good_snapshot_has_no_reason(shop):
+    found = validated(shop, shop.part(1, rows(30)), shop.part(2, rows(30, start=30)))
+    assert (found.reason, found.rows, found.labelled_rows, found.contract) == (None, 60, 60, CONTRACT)
+
+
+def test_late_labels_count_and_settle_the_kind_of_the_target(shop):
+    contract = Contract(columns=dict(CONTRACT.columns) | {"y": ColumnKind.EMPTY})
+    table = with_column(rows(30), "y", np.arange(30) % 2)
+    parts = (
+        shop.part(1, without(table, "y"), contract=contract),
+        shop.part(2, table.select(["id", "y"]).slice(0, 25), kind=BatchKind.LABELS, contract=contract),
+    )
+    found = validated(shop, *parts, contract=contract)
+    assert (found.reason, found.rows, found.labelled_rows) == (None, 30, 25)
+    assert found.contract.columns["y"] is ColumnKind.NUMERIC
+
+
+def test_without_a_contract_the_snapshot_founds_it(shop):
+    found = validated(shop, shop.part(1, rows(30), contract=None), contract=None)
+    assert (found.reason, found.contract) == (None, CONTRACT)
+
+
+def test_a_feature_that_was_empty_at_first_takes_its_kind(shop):
+    contract = Contract(columns=dict(CONTRACT.columns) | {"b": ColumnKind.EMPTY})
+    first = with_column(rows(30), "b", pa.nulls(30))
+    parts = shop.part(1, first, contract=contract), shop.part(2, rows(30, start=30), contract=contract)
+    assert validated(shop, *parts, contract=contract).contract == CONTRACT
+
+
+def test_too_few_labelled_rows(shop):
+    found = validated(shop, shop.part(1, rows(30)), min_rows=31)
+    assert (found.reason, found.rows, found.labelled_rows) == ("too_few_rows", 30, 30)
+
+
+def test_rows_that_nobody_labelled_are_too_few(shop):
+    found = validated(shop, shop.part(1, rows(30, labels=False)))
+    assert (found.reason, found.labelled_rows) == ("too_few_rows", 0)
+
+
+def test_a_single_class_teaches_nothing(shop):
+    found = validated(shop, shop.part(1, with_column(rows(30), "y", ["hi"] * 30)))
+    assert found.reason == "single_class"
+
+
+def test_a_constant_number_is_a_target_all_the_same(shop):
+    contract = Contract(columns=dict(CONTRACT.columns) | {"y": ColumnKind.NUMERIC})
+    part = shop.part(1, with_column(rows(30), "y", np.ones(30)), contract=contract, task=Task.REGRESSION)
+    assert validated(shop, part, contract=contract, task=Task.REGRESSION).reason is None
+
+
+@pytest.mark.parametrize("harm", ["gone", "garbage", "shorter", "other name"])
+def test_a_part_that_is_not_as_recorded_is_found(shop, harm):
+    part = shop.part(1, rows(60))
+    path = shop.path(part.path)
+    if harm == "gone":
+        path.unlink()
+    elif harm == "garbage":
+        path.write_bytes(b"garbage")
+    elif harm == "shorter":
+        pq.write_table(rows(59), path)
+    else:
+        part = replace(part, digest="0" * 64)
+    found = validated(shop, part)
+    assert (found.reason, found.rows) == ("part_altered", 60)
+    assert found.detail
+
+
+def test_a_part_with_a_feature_of_another_kind_breaks_the_contract(shop):
+    part = shop.part(1, with_column(rows(30), "b", np.arange(30)), contract=None)
+    found = validated(shop, part)
+    assert found.reason == "contract_broken"
+    assert "'b'" in found.detail
+
+
+def test_a_part_that_lacks_a_feature_breaks_the_contract(shop):
+    assert validated(shop, shop.part(1, without(rows(30), "b"), contract=None)).reason == "contract_broken"
+
+
+def test_labels_of_several_kinds_break_the_contract(shop):
+    contract = Contract(columns=dict(CONTRACT.columns) | {"y": ColumnKind.EMPTY})
+    table = rows(30)
+    parts = [shop.part(1, without(table, "y"), contract=contract)]
+    for seq, values in ((2, np.arange(15) % 2), (3, [True] * 15)):
+        labels = with_column(table.select(["id", "y"]).slice(15 * (seq - 2), 15), "y", values)
+        parts.append(shop.part(seq, labels, kind=BatchKind.LABELS, contract=contract))
+    found = validated(shop, *parts, contract=contract)
+    assert found.reason == "contract_broken"
+    assert "batch 2" in found.detail
+
+
+def test_features_without_a_value_in_the_whole_snapshot(shop):
+    pq.write_table(
+        pa.table({"id": range(30), "a": pa.nulls(30), "b": pa.nulls(30), "y": ["hi", "lo"] * 15}),
+        shop.path("empty.parquet"),
+    )
+    part = SnapshotPart(seq=1, kind=BatchKind.ROWS, path="empty.parquet", digest="empty", rows=30)
+    assert validated(shop, part, columns=Columns(target="y", row_id="id")).reason == "no_features"
+
+
+def test_an_altered_manifest_is_an_error_not_a_verdict(shop):
+    path = Path(shop.snapshot(shop.part(1, rows(30))))
+    path.write_bytes(path.read_bytes().replace(b'"rows":30', b'"rows":31'))
+    with pytest.raises(ArtifactError):
+        validate(
+            ValidateRequest(
+                snapshot=str(path), state=str(shop.root), task=Task.CLASSIFICATION, min_rows=1, contract=None
+            )
+        )
+
+
+# --- verify ------------------------------------------------------------------------------------------------
+
+
+def test_a_version_answers_as_when_it_was_made(trained):
+    found = verify(VerifyRequest(version=trained.files))
+    assert (found.reason, found.rows) == (None, 20)
+
+
+def test_a_regression_version_may_differ_by_rounding_only(shop):
+    contract = Contract(columns=dict(CONTRACT.columns) | {"y": ColumnKind.NUMERIC})
+    table = with_column(rows(100), "y", np.arange(100.0))
+    part = shop.part(1, table, contract=contract, task=Task.REGRESSION)
+    files = shop.publish(shop.snapshot(part), Task.REGRESSION, contract)
+    assert verify(VerifyRequest(version=files)).reason is None
+    for share, reason in ((1e-12, None), (1e-6, "golden_rows_differ")):
+        changed = resealed(files, lambda p, share=share: [value * (1 + share) for value in p])
+        assert verify(VerifyRequest(version=changed)).reason == reason
+
+
+def resealed(files, change):
+    """The version with other recorded answers, sealed anew so that only the golden rows can tell."""
+    folder = Path(files.path)
+    golden = json.loads((folder / "golden.json").read_text())
+    (folder / "golden.json").write_text(json.dumps(golden | {"predictions": change(golden["predictions"])}))
+    document = json.loads((folder / "version.json").read_text())
+    document.pop("files")
+    return replace(files, digest=write_manifest(folder, document))
+
+
+def test_a_version_that_answers_otherwise_is_found(shop):
+    files = shop.publish(shop.snapshot(shop.part(1, rows(300))))
+    found = verify(VerifyRequest(version=resealed(files, lambda p: ["hi", *p[1:-1], "other"])))
+    assert found.reason == "golden_rows_differ"
+    assert "of 20 golden rows" in found.detail
+
+
+def test_an_altered_version_is_found(trained):
+    found = verify(VerifyRequest(version=replace(trained.files, digest="0" * 64)))
+    assert (found.reason, found.rows) == ("digest_mismatch", 0)
+
+
+# --- the process -------------------------------------------------------------------------------------------
+
+
+def test_the_worker_process_answers_like_the_functions(shop, trained):
+    request = shop.request(rows(40), champion=trained.files, predictions_path=str(shop.path("p.parquet")))
+    worker = WorkerProcess(memory_mb=2048, time_s=60, idle_s=60)
+    try:
+        assert worker.take(request) == take(request, shop.scorer)
+        assert worker.verify(VerifyRequest(version=trained.files)).rows == 20
+        assert worker.take(replace(request, name="in.docx")).reason == "unsupported_format"
+        with pytest.raises(ArtifactError) as error:
+            worker.compare(replace(comparison(trained, request.object_path), baseline_digest="0" * 64))
+        assert error.value.reason == "baseline_altered"
+    finally:
+        worker.close()
+
+
+def test_every_operation_of_the_protocol_is_served():
+    assert set(operations(Scorer())) == {"take", "compare", "join", "validate", "verify"}

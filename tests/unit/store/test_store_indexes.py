@@ -1,0 +1,74 @@
+"""No question that is asked at every tick reads a whole table."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from sqlalchemy import event
+
+from ct_daemon.store.retention import expired
+from ct_daemon.types import BatchKind, BatchStatus
+
+HOT = {
+    "known": lambda s, tx, at: s.batches.known(tx, "m", "rows"),
+    "same digest": lambda s, tx, at: s.batches.accepted_with_digest(tx, "m", BatchKind.ROWS, "d"),
+    "batches": lambda s, tx, at: s.batches.list(tx, "m", newest_first=True),
+    "batches by status": lambda s, tx, at: s.batches.list(tx, "m", status=BatchStatus.ACCEPTED),
+    "counts": lambda s, tx, at: s.batches.counts(tx, "m"),
+    "totals": lambda s, tx, at: s.batches.totals(tx, "m", after_seq=3),
+    "training parts": lambda s, tx, at: s.batches.training_parts(tx, "m", 10),
+    "predictions": lambda s, tx, at: s.feedback.predictions(tx, "m", version=1, after_seq=1),
+    "outcomes": lambda s, tx, at: s.feedback.outcomes(tx, "m", after_seq=1),
+    "windows": lambda s, tx, at: s.windows.list(tx, "m", version=1, baseline_digest="b", limit=9),
+    "pending": lambda s, tx, at: s.demands.pending(tx, "m"),
+    "unanswered": lambda s, tx, at: s.firings.unanswered(tx, "m"),
+    "answer": lambda s, tx, at: s.firings.answer(tx, "m", "r"),
+    "firings": lambda s, tx, at: s.firings.list(tx, "m"),
+    "newest decision": lambda s, tx, at: s.decisions.newest(tx, "m"),
+    "decisions": lambda s, tx, at: s.decisions.list(tx, "m", before_seq=9),
+    "active run": lambda s, tx, at: s.runs.active(tx, "m"),
+    "active runs": lambda s, tx, at: s.runs.all_active(tx),
+    "queued runs": lambda s, tx, at: s.runs.queued(tx),
+    "runs": lambda s, tx, at: s.runs.list(tx, "m"),
+    "past runs": lambda s, tx, at: s.runs.past(tx, "m", at(0), 10),
+    "last run": lambda s, tx, at: s.runs.last_finished(tx, "m"),
+    "transitions": lambda s, tx, at: s.runs.transitions(tx, "r"),
+    "reserve": lambda s, tx, at: s.versions.reserve(tx, "m", "r"),
+    "versions": lambda s, tx, at: s.versions.list(tx, "m"),
+    "snapshot": lambda s, tx, at: s.versions.snapshot_get(tx, "d"),
+    "live": lambda s, tx, at: s.deployments.live(tx, "m"),
+    "before": lambda s, tx, at: s.deployments.before(tx, "m", 1),
+    "retention": lambda s, tx, at: expired(
+        tx, "m", decisions=1, windows=1, versions=1, rows=1, window_rows=1, quarantined=1
+    ),
+}
+
+
+@pytest.mark.parametrize("ask", HOT.values(), ids=HOT)
+def test_a_hot_question_uses_an_index(store, at, ask):
+    asked = []
+
+    def note(connection, cursor, statement, parameters, context, many):
+        asked.append((statement, parameters))
+
+    with store.write() as tx:
+        event.listen(tx, "before_cursor_execute", note)
+        ask(store, tx, at)
+        event.remove(tx, "before_cursor_execute", note)
+        assert asked
+        for statement, parameters in asked:
+            if not statement.lstrip().upper().startswith(("SELECT", "UPDATE", "DELETE")):
+                continue
+            plan = [row[3] for row in tx.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)]
+            searched = [line for line in plan if re.match("SEARCH|SCAN .* USING INDEX runs_queue", line)]
+            derived = [line for line in plan if re.match(r"SCAN (anon_\d|\(subquery)", line)]
+            scanned = [line for line in plan if line.startswith("SCAN") and line not in searched + derived]
+            assert searched, (statement, plan)
+            assert not scanned, (statement, plan)
+
+
+def test_a_question_without_an_index_would_be_found(store):
+    with store.read() as tx:
+        plan = tx.exec_driver_sql("EXPLAIN QUERY PLAN SELECT * FROM batches WHERE detail = ''").fetchall()
+    assert plan[0][3].startswith("SCAN")

@@ -1,0 +1,293 @@
+"""`concept_drift`: thresholds, noise, windows, and what can't be told."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ct_daemon.codec import decode, encode
+from ct_daemon.drift.statistics import psi
+from ct_daemon.triggers.concept_drift import CHI_SQUARE_999, ConceptDrift, ks_noise, psi_noise
+from ct_daemon.types import (
+    ColumnKind,
+    DriftReport,
+    DriftScore,
+    Firing,
+    Observation,
+    Quiet,
+    Statistic,
+    Window,
+)
+
+NOW = datetime(2026, 11, 24, 6, tzinfo=UTC)
+
+
+def score(
+    column: str = "price",
+    *,
+    n: int = 10_000,
+    m: int = 1_000,
+    kind: ColumnKind = ColumnKind.NUMERIC,
+    error: float | None = None,
+    **values: float | None,
+) -> DriftScore:
+    statistics = {
+        name: Statistic(
+            value=value,
+            error=error if name == "ks" else None,
+            reason="too_few_rows" if value is None else None,
+        )
+        for name, value in values.items()
+    }
+    return DriftScore(
+        column=column,
+        kind=kind,
+        baseline_rows=n,
+        window_rows=m,
+        statistics=statistics,
+        moved=(("x > 3", 0.2), ("x ≤ 1", -0.1)),
+    )
+
+
+def window(seq: int, *scores: DriftScore, reason: str | None = None) -> Window:
+    return Window(
+        seq=seq,
+        model="fraud",
+        version=3,
+        baseline_digest="b" * 64,
+        first_batch_seq=10 * seq,
+        last_batch_seq=10 * seq + 9,
+        report=DriftReport(baseline_rows=10_000, window_rows=1_000, columns=scores, reason=reason),
+        measured_at=NOW,
+    )
+
+
+def ask(trigger: ConceptDrift, *windows: Window, champion: int | None = 3) -> Firing | Quiet:
+    seen = Observation(
+        model="fraud",
+        champion=champion,
+        labelled_rows=0,
+        new_rows=0,
+        new_labelled_rows=0,
+        new_files=0,
+        last_batch_seq=0,
+        windows=windows,
+    )
+    return trigger.evaluate(seen, NOW)
+
+
+def fires(trigger: ConceptDrift, *windows: Window) -> bool:
+    return isinstance(ask(trigger, *windows), Firing)
+
+
+def evidence(trigger: ConceptDrift, *windows: Window) -> Mapping[str, Any]:
+    answer = ask(trigger, *windows)
+    assert isinstance(answer, Firing), answer
+    return answer.evidence
+
+
+def quiet(trigger: ConceptDrift, *windows: Window, champion: int | None = 3) -> Quiet:
+    answer = ask(trigger, *windows, champion=champion)
+    assert isinstance(answer, Quiet), answer
+    return answer
+
+
+# --- one column ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("value", "moved"), [(0.1999, False), (0.2, True), (0.5, True)])
+def test_psi_moves_a_column_from_the_threshold_on(value: float, moved: bool) -> None:
+    assert fires(ConceptDrift(psi=0.2), window(1, score(psi=value))) is moved
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "moved"),
+    [(0.30, 0.0, True), (0.30, None, True), (0.31, 0.01, True), (0.31, 0.02, False)],
+)
+def test_ks_counts_less_its_error(value: float, error: float | None, moved: bool) -> None:
+    seen = window(1, score(ks=value, error=error))
+    assert fires(ConceptDrift(psi=None, ks=0.30), seen) is moved
+
+
+def test_either_statistic_moves_a_column_but_only_a_watched_one() -> None:
+    seen = window(1, score(psi=0.01, ks=0.4))
+    assert fires(ConceptDrift(psi=0.2, ks=0.3), seen)
+    assert not fires(ConceptDrift(psi=0.2, ks=None), seen)
+
+
+def test_a_small_window_needs_more_than_its_noise() -> None:
+    trigger = ConceptDrift(psi=0.2)
+    assert psi_noise(ColumnKind.NUMERIC, 1000, 50) == pytest.approx(0.5854, abs=1e-4)
+    assert not fires(trigger, window(1, score(psi=0.58, n=1000, m=50)))
+    assert fires(trigger, window(1, score(psi=0.59, n=1000, m=50)))
+    assert ks_noise(1000, 50) == pytest.approx(0.2825, abs=1e-4)
+    assert not fires(ConceptDrift(psi=None, ks=0.1), window(1, score(ks=0.28, n=1000, m=50)))
+    assert fires(ConceptDrift(psi=None, ks=0.1), window(1, score(ks=0.29, n=1000, m=50)))
+
+
+def test_without_change_small_windows_stay_quiet_where_the_bare_threshold_does_not() -> None:
+    rng = np.random.default_rng(7)
+    trials, n, m = 1500, 1000, 50
+    shares = np.full(10, 0.1)
+    base, small = rng.multinomial(n, shares, trials), rng.multinomial(m, shares, trials)
+    values = [psi(b, w) for b, w in zip(base, small, strict=True)]
+    alarms = sum(fires(ConceptDrift(psi=0.2), window(1, score(psi=v, n=n, m=m))) for v in values)
+    assert sum(v >= 0.2 for v in values) > 0.2 * trials
+    assert alarms <= 0.005 * trials
+
+
+def test_the_pinned_quantiles_are_those_of_chi_square() -> None:
+    stats = pytest.importorskip("scipy.stats")
+    for kind, cells in ((ColumnKind.BOOLEAN, 3), (ColumnKind.NUMERIC, 10), (ColumnKind.CATEGORICAL, 21)):
+        assert CHI_SQUARE_999[kind] == pytest.approx(stats.chi2.ppf(0.999, cells - 1), abs=6e-4)
+
+
+@pytest.mark.parametrize(("n", "m"), [(0, 0), (0, 100), (100, 0)])
+def test_without_rows_no_distance_is_beyond_noise(n: int, m: int) -> None:
+    assert psi_noise(ColumnKind.NUMERIC, n, m) == math.inf == ks_noise(n, m)
+    assert not fires(ConceptDrift(psi=0.2), window(1, score(psi=9.0, n=n, m=m)))
+
+
+# --- how many columns ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("columns", "moved", "fire"),
+    [
+        (1, 1, True),
+        (3, 2, False),
+        (3, 3, True),
+        (0.5, 4, False),
+        (0.5, 5, True),
+        (0.01, 1, True),
+        (1.0, 9, False),
+        (1.0, 10, True),
+        (0.7, 7, True),  # 0.7 * 10 is 7.000000000000001 in floating point on some ways to compute it
+    ],
+)
+def test_enough_columns_as_count_or_share(columns: float, moved: int, fire: bool) -> None:
+    scores = [score(f"c{i}", psi=0.5 if i < moved else 0.0) for i in range(10)]
+    assert fires(ConceptDrift(psi=0.2, columns=columns), window(1, *scores)) is fire
+
+
+def test_a_share_rounds_up_but_not_for_a_rounding_error() -> None:
+    scores = [score(f"c{i}", psi=0.5 if i < 7 else 0.0) for i in range(100)]
+    assert fires(ConceptDrift(psi=0.2, columns=0.07), window(1, *scores))
+    assert not fires(ConceptDrift(psi=0.2, columns=0.071), window(1, *scores))
+
+
+def test_a_share_is_of_the_columns_that_can_be_evaluated() -> None:
+    scores = [score("a", psi=0.5), score("b", psi=0.0), *(score(f"u{i}", psi=None) for i in range(8))]
+    found = evidence(ConceptDrift(psi=0.2, columns=0.5), window(1, *scores))
+    assert (found["columns_moved"], found["columns_evaluated"]) == (1, 2)
+    assert found["not_evaluated_count"] == 8
+    assert found["not_evaluated"][0] == {
+        "window": 1,
+        "column": "u0",
+        "statistic": "psi",
+        "reason": "too_few_rows",
+    }
+
+
+# --- how many windows ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("pattern", "fire"),
+    [
+        ("d", False),
+        ("dd", True),
+        ("d-d", True),
+        ("dd-", False),
+        ("d--d", False),
+        ("-dd", True),
+        ("?dd", True),
+    ],
+)
+def test_two_of_the_last_three_windows_and_the_newest(pattern: str, fire: bool) -> None:
+    values = {"d": 0.5, "-": 0.0, "?": None}
+    windows = [window(i, score(psi=values[mark])) for i, mark in enumerate(pattern, start=1)]
+    assert fires(ConceptDrift(psi=0.2, windows=2, of=3), *windows) is fire
+
+
+def test_the_key_names_the_newest_window_and_the_evidence_says_since_when() -> None:
+    windows = [window(4, score(psi=0.0)), window(5, score(psi=0.3)), window(6, score(psi=0.6))]
+    answer = ask(ConceptDrift(psi=0.2, windows=2, of=3), *windows)
+    assert isinstance(answer, Firing)
+    assert answer.dedupe_key == "concept_drift:6"
+    assert answer.evidence["windows"] == [5, 6]
+    assert (answer.evidence["since_window"], answer.evidence["since_batch"]) == (5, 50)
+    assert answer.evidence["seen"] == "data drift"
+
+
+def test_evidence_names_the_strongest_columns_with_their_cells_and_survives_json() -> None:
+    scores = [score(f"c{i:02d}", psi=0.3 + i / 100) for i in range(40)]
+    answer = ask(ConceptDrift(psi=0.2), window(1, *scores))
+    assert isinstance(answer, Firing)
+    assert [c["column"] for c in answer.evidence["columns"]] == [f"c{i:02d}" for i in range(39, 29, -1)]
+    assert answer.evidence["columns"][0]["psi"]["value"] == pytest.approx(0.69)
+    assert answer.evidence["columns"][0]["moved"] == [["x > 3", 0.2], ["x ≤ 1", -0.1]]
+    assert answer.evidence["columns_moved"] == 40
+    assert decode(Firing, encode(answer)) == answer
+
+
+# --- quiet -----------------------------------------------------------------------------------------------
+
+
+def test_quiet_says_how_far_the_nearest_column_is() -> None:
+    answer = quiet(ConceptDrift(psi=0.2), window(8, score("a", psi=0.02), score("price", psi=0.13)))
+    assert answer.progress == pytest.approx(0.65)
+    assert answer.reason == "column price PSI 0.13 of 0.2 in window 8"
+    assert answer.needed == "column price at PSI 0.2"
+
+
+def test_progress_counts_windows_that_drifted_before() -> None:
+    trigger = ConceptDrift(psi=0.2, windows=3, of=3)
+    windows = [window(i, score(psi=0.5)) for i in (1, 2, 3)]
+    assert quiet(trigger, *windows[:1]).progress == pytest.approx(1 / 3)
+    answer = quiet(trigger, *windows[:2])
+    assert answer.progress == pytest.approx(2 / 3)
+    assert answer.needed == "1 more drifted windows"
+    assert fires(trigger, *windows)
+
+
+def test_without_a_window_it_cant_tell() -> None:
+    for answer in (quiet(ConceptDrift()), quiet(ConceptDrift(), champion=None)):
+        assert answer.reason.startswith("can't tell")
+        assert answer.progress is None
+
+
+@pytest.mark.parametrize(
+    "seen",
+    [
+        window(2, reason="no_rows"),
+        window(2, score(psi=None)),
+        window(2, score(psi=math.nan)),
+        window(2, score(psi=math.inf)),
+        window(2, score("kind", kind=ColumnKind.CATEGORICAL, js=0.9)),
+    ],
+)
+def test_a_newest_window_that_cant_be_evaluated_is_not_no_drift(seen: Window) -> None:
+    answer = quiet(ConceptDrift(psi=0.2, windows=1, of=2), window(1, score(psi=0.9)), seen)
+    assert answer.reason.startswith("can't tell: nothing in window 2")
+    assert answer.progress is None
+
+
+def test_a_statistic_that_cant_be_evaluated_beside_a_quiet_one_is_named() -> None:
+    answer = quiet(ConceptDrift(psi=0.2, ks=0.2), window(1, score("price", psi=0.01, ks=None)))
+    assert "can't tell: KS of price (too_few_rows)" in answer.reason
+
+
+def test_a_categorical_column_has_no_ks_to_miss() -> None:
+    seen = window(1, score("kind", kind=ColumnKind.CATEGORICAL, psi=0.01))
+    assert "can't tell" not in quiet(ConceptDrift(psi=0.2, ks=0.2), seen).reason
+
+
+def test_long_names_are_cut() -> None:
+    answer = quiet(ConceptDrift(psi=0.2), window(1, score("x" * 10_000, psi=0.1)))
+    assert len(answer.reason) + len(answer.needed) < 500

@@ -1,0 +1,150 @@
+"""`on_demand`, `initial`, `new_data`: when they fire, and what names their evidence."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from ct_daemon.triggers.initial import Initial
+from ct_daemon.triggers.new_data import NewData
+from ct_daemon.triggers.on_demand import OnDemand, demands_of
+from ct_daemon.types import Demand, Firing, Observation, Quiet
+
+NOW = datetime(2026, 11, 24, 6, tzinfo=UTC)
+EMPTY = Observation(
+    model="fraud",
+    champion=None,
+    labelled_rows=0,
+    new_rows=0,
+    new_labelled_rows=0,
+    new_files=0,
+    last_batch_seq=0,
+)
+LIVE = replace(EMPTY, champion=3, labelled_rows=1000)
+
+
+def demand(name: str, *, force: bool = False, minutes: int = 0) -> Demand:
+    return Demand(
+        id=name,
+        model="fraud",
+        origin="http",
+        dedupe_key=f"key-{name}",
+        force=force,
+        asked_at=NOW + timedelta(minutes=minutes),
+        note="please",
+    )
+
+
+def fired(answer: Firing | Quiet) -> Firing:
+    assert isinstance(answer, Firing), answer
+    return answer
+
+
+def quiet(answer: Firing | Quiet) -> Quiet:
+    assert isinstance(answer, Quiet), answer
+    return answer
+
+
+# --- on demand -------------------------------------------------------------------------------------------
+
+
+def test_on_demand_is_quiet_while_nobody_asks() -> None:
+    answer = quiet(OnDemand().evaluate(LIVE, NOW))
+    assert "asks" in answer.needed
+
+
+def test_on_demand_lists_who_asked_in_the_order_of_asking() -> None:
+    waiting = (demand("d-2", minutes=5), demand("d-1", force=True))
+    answer = fired(OnDemand().evaluate(replace(EMPTY, demands=waiting), NOW))
+    assert answer.dedupe_key == "on_demand:d-1+d-2"
+    assert [entry["id"] for entry in answer.evidence["demands"]] == ["d-1", "d-2"]
+    back = demands_of(answer)
+    assert [(d.id, d.origin, d.force, d.asked_at) for d in back] == [
+        ("d-1", "http", True, NOW),
+        ("d-2", "http", False, NOW + timedelta(minutes=5)),
+    ]
+
+
+def test_on_demand_key_of_a_crowd_is_short_and_tells_crowds_apart() -> None:
+    crowd = tuple(demand(f"d-{i:012d}") for i in range(500))
+    keys = {
+        fired(OnDemand().evaluate(replace(LIVE, demands=some), NOW)).dedupe_key
+        for some in (crowd, crowd[:-1], crowd[::-1])
+    }
+    assert len(keys) == 2
+    assert max(map(len, keys)) <= 200
+
+
+# --- initial ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("rows", "fires"), [(0, False), (499, False), (500, True), (501, True)])
+def test_initial_fires_from_min_rows_on(rows: int, fires: bool) -> None:
+    answer = Initial(min_rows=500).evaluate(replace(EMPTY, labelled_rows=rows), NOW)
+    assert isinstance(answer, Firing) is fires
+    if isinstance(answer, Quiet):
+        assert answer.progress == rows / 500
+        assert answer.needed == f"{500 - rows} more labelled rows"
+
+
+def test_initial_is_over_once_a_version_is_live() -> None:
+    assert "version 3 is live" in quiet(Initial(min_rows=1).evaluate(LIVE, NOW)).reason
+
+
+def test_initial_fires_anew_for_new_labelled_rows_only() -> None:
+    trigger = Initial(min_rows=500)
+    first = replace(EMPTY, labelled_rows=600, last_batch_seq=4)
+    unlabelled_file_came = replace(first, new_files=1, last_batch_seq=5)
+    rows_came = replace(first, labelled_rows=601, last_batch_seq=6)
+    keys = [fired(trigger.evaluate(o, NOW)).dedupe_key for o in (first, unlabelled_file_came, rows_came)]
+    assert keys[0] == keys[1] != keys[2]
+
+
+# --- new data --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "rows", "files", "fires"),
+    [
+        ({"rows": 100}, 99, 10**6, False),
+        ({"rows": 100}, 100, 0, True),
+        ({"files": 3}, 10**6, 2, False),
+        ({"files": 3}, 0, 3, True),
+        ({"rows": 100, "files": 3}, 99, 2, False),
+        ({"rows": 100, "files": 3}, 100, 0, True),
+        ({"rows": 100, "files": 3}, 0, 3, True),
+        ({}, 10**9, 10**9, False),
+    ],
+)
+def test_new_data_fires_at_either_limit_and_a_missing_one_is_none(
+    options: dict[str, int], rows: int, files: int, fires: bool
+) -> None:
+    seen = replace(LIVE, labelled_rows=1000 + rows, new_labelled_rows=rows, new_files=files)
+    assert isinstance(NewData(**options).evaluate(seen, NOW), Firing) is fires
+
+
+def test_new_data_waits_for_the_first_version() -> None:
+    seen = replace(EMPTY, labelled_rows=900, new_labelled_rows=900, new_files=9)
+    assert quiet(NewData(rows=1, files=1).evaluate(seen, NOW)).progress is None
+
+
+def test_new_data_says_how_far_it_is() -> None:
+    seen = replace(LIVE, labelled_rows=1120, new_labelled_rows=120, new_files=6)
+    answer = quiet(NewData(rows=500, files=10).evaluate(seen, NOW))
+    assert answer.progress == 0.6
+    assert answer.reason == "120 of 500 labelled rows and 6 of 10 files since the last training"
+    assert answer.needed == "380 more labelled rows or 4 more files"
+
+
+def test_new_data_fires_anew_only_when_the_limit_is_reached_again() -> None:
+    trigger = NewData(rows=100)
+
+    def key(champion: int, known: int, new: int) -> str:
+        seen = replace(LIVE, champion=champion, labelled_rows=known + new, new_labelled_rows=new)
+        return fired(trigger.evaluate(seen, NOW)).dedupe_key
+
+    assert key(3, 1000, 100) == key(3, 1000, 150) == key(3, 1000, 199)
+    again = {key(3, 1000, 100), key(3, 1000, 200), key(3, 1100, 100), key(4, 1000, 100)}
+    assert len(again) == 4  # the next multiple, a training in between, a new version
