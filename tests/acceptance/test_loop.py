@@ -30,11 +30,22 @@ def cold_start(rig: Rig) -> Any:
     return run
 
 
-def test_cold_start_then_drift_retrains_and_redeploys(rig: Make) -> None:
-    site = rig(triggers="{concept_drift: {psi: 0.2}}").start()
+def test_cold_start_makes_the_first_model_live(rig: Make) -> None:
+    site = rig().start()
     first = cold_start(site)
     assert first.trigger == "initial"
     assert site.champion() == 1
+    with site.store() as store, store.read() as tx:
+        (version,) = store.versions.list(tx, "m")
+    _, digest = check_folder(site.state.root / version.path)
+    assert digest == version.digest
+    reply = site.cli("doctor")
+    assert {f["level"] for f in reply["findings"]} == {"ok"}
+    assert site.stop() == 0
+
+
+def test_drift_retrains_and_redeploys(warm: Make) -> None:
+    site = warm(triggers="{concept_drift: {psi: 0.2}}").start()
     drop(site.inbox, "calm.parquet", rows(250, seed=2, first_id=400))
     calm = site.wait(lambda: last_window(site), "a calm window")
     assert calm.report.columns
@@ -57,9 +68,8 @@ def last_window(site: Rig) -> Any:
     return found[-1] if found else None
 
 
-def test_enough_new_rows_retrain(rig: Make) -> None:
-    site = rig(triggers="{new_data: {rows: 300}}").start()
-    cold_start(site)
+def test_enough_new_rows_retrain(warm: Make) -> None:
+    site = warm(triggers="{new_data: {rows: 300}}").start()
     drop(site.inbox, "second.parquet", rows(200, seed=2, first_id=400))
     site.wait(lambda: site.cli("status")["models"][0]["rows"] == 600, "the second file is taken")
     assert len(site.runs()) == 1
@@ -68,9 +78,8 @@ def test_enough_new_rows_retrain(rig: Make) -> None:
     assert (second.trigger, second.state) == ("new_data", "succeeded")
 
 
-def test_a_person_asks_by_signal_http_and_command(rig: Make) -> None:
-    site = rig().start()
-    cold_start(site)
+def test_a_person_asks_by_signal_http_and_command(warm: Make) -> None:
+    site = warm().start()
     drop(site.inbox, "more.parquet", rows(300, seed=2, first_id=400))
 
     site.send(signal.SIGUSR1)
@@ -93,9 +102,8 @@ def test_a_person_asks_by_signal_http_and_command(rig: Make) -> None:
     assert len(site.runs()) == 4
 
 
-def test_a_demand_during_a_run_waits_and_is_served_after_it(rig: Make) -> None:
-    site = rig().start()
-    cold_start(site)
+def test_a_demand_during_a_run_waits_and_is_served_after_it(warm: Make) -> None:
+    site = warm().start()
     first = site.cli("trigger", "m")
     site.wait(lambda: site.runs()[-1].state != "queued", "the run has read its data")
     second = site.cli("trigger", "m")
@@ -106,9 +114,8 @@ def test_a_demand_during_a_run_waits_and_is_served_after_it(rig: Make) -> None:
         assert store.demands.get(tx, second["id"]).run_id == done[2].id
 
 
-def test_a_demand_made_while_the_daemon_is_down_is_taken_at_the_next_start(rig: Make) -> None:
-    site = rig().start()
-    cold_start(site)
+def test_a_demand_made_while_the_daemon_is_down_is_taken_at_the_next_start(warm: Make) -> None:
+    site = warm().start()
     assert site.stop() == 0
     assert site.cli("trigger", "m")["verdict"] == "spooled"
     site.start()
@@ -117,9 +124,8 @@ def test_a_demand_made_while_the_daemon_is_down_is_taken_at_the_next_start(rig: 
     assert not list(site.state.spool.iterdir())
 
 
-def test_rollback_restores_the_version_before_and_its_baseline(rig: Make) -> None:
-    site = rig().start()
-    cold_start(site)
+def test_rollback_restores_the_version_before_and_its_baseline(warm: Make) -> None:
+    site = warm().start()
     drop(site.inbox, "more.parquet", rows(400, seed=2, first_id=400))
     site.wait(lambda: site.cli("status")["models"][0]["rows"] == 800, "the file is taken")
     ticket = site.cli("trigger", "m")
@@ -140,9 +146,8 @@ def test_rollback_restores_the_version_before_and_its_baseline(rig: Make) -> Non
     assert window.baseline_digest == baselines[1]
 
 
-def test_pause_holds_and_resume_releases(rig: Make) -> None:
-    site = rig().start()
-    cold_start(site)
+def test_pause_holds_and_resume_releases(warm: Make) -> None:
+    site = warm().start()
     site.cli("pause", "m", "--reason", "holiday")
     ticket = site.cli("trigger", "m")
     assert (ticket["verdict"], ticket["decision"]["rule"]) == ("hold", "paused")
@@ -212,9 +217,8 @@ def test_late_labels_are_joined_and_measure_the_live_version(rig: Make, tmp_path
     assert found["live_error"] < 0.35
 
 
-def test_files_that_cannot_be_used_are_quarantined_with_a_reason(rig: Make, tmp_path: Path) -> None:
-    site = rig().start()
-    cold_start(site)
+def test_files_that_cannot_be_used_are_quarantined_with_a_reason(warm: Make, tmp_path: Path) -> None:
+    site = warm().start()
     good = rows(100, seed=9, first_id=400)
     (site.inbox / "empty.parquet").touch()
     (site.inbox / "noise.parquet").write_bytes(b"PAR1" + bytes(range(256)) * 8)
@@ -275,14 +279,3 @@ def test_check_names_every_fault(tmp_path: Path) -> None:
     assert done.returncode == 2
     for where in ("models.m.data.target", "models.m.data.task", "models.m.source.rescan", "models.Bad Name"):
         assert where in done.stderr
-
-
-def test_every_registered_version_is_whole(rig: Make) -> None:
-    site = rig().start()
-    cold_start(site)
-    with site.store() as store, store.read() as tx:
-        (version,) = store.versions.list(tx, "m")
-    _, digest = check_folder(site.state.root / version.path)
-    assert digest == version.digest
-    reply = site.cli("doctor")
-    assert {f["level"] for f in reply["findings"]} == {"ok"}

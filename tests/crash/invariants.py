@@ -87,7 +87,7 @@ def children_of(state: Path) -> list[int]:
         try:
             line = (entry / "cmdline").read_bytes()
             if b"ct_daemon.workers" in line and (
-                needle in line or needle in os.readlink(entry / "cwd").encode()
+                needle in line or needle in os.fsencode((entry / "cwd").readlink())
             ):
                 found.append(int(entry.name))
         except OSError:

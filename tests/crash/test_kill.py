@@ -94,9 +94,8 @@ def test_random_kills_lose_nothing_and_double_nothing(tmp_path: Path) -> None:
     assert len(clients.acknowledged) > KILLS / 3, "too few were answered for the test to mean anything"
     assert site.champion() is not None
     assert site.stop() == 0
-    print(
-        f"{KILLS} kills, {len(clients.acknowledged)} acknowledged, {len(site.runs())} runs, killed in {sorted(states)}"
-    )
+    found = f"{len(clients.acknowledged)} acknowledged, {len(site.runs())} runs, killed in {sorted(states)}"
+    print(f"{KILLS} kills: {found}")
 
 
 def settle(site: Rig) -> None:

@@ -766,4 +766,4 @@ def test_the_worker_process_answers_like_the_functions(shop, trained):
 
 
 def test_every_operation_of_the_protocol_is_served():
-    assert set(operations(Scorer())) == {"take", "compare", "join", "validate", "verify"}
+    assert set(operations(Scorer())) == {"take", "compare", "join", "validate", "evaluate", "verify"}
