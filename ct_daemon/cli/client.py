@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
+import socket
 import uuid
 from pathlib import Path
 from typing import Any
-
-import httpx2
 
 from ct_daemon.config import Config
 from ct_daemon.errors import (
@@ -30,7 +30,52 @@ _CLASSES: dict[int, type[CtDaemonError]] = {
 }
 
 
-def call(config: Config, method: str, path: str, body: dict[str, Any] | None = None, **headers: str) -> Any:  # noqa: ANN401
+class _UnixConnection(http.client.HTTPConnection):
+    """HTTP over a Unix socket."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__("localhost", timeout=TIMEOUT_S)
+        self._path = path
+
+    def connect(self) -> None:
+        """Connect; leaves nothing open if it can't."""
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            sock.settimeout(self.timeout)
+            with short_path(self._path) as name:
+                sock.connect(name)
+        except BaseException:
+            sock.close()
+            raise
+        self.sock = sock
+
+
+def request(
+    path: Path, method: str, url: str, body: dict[str, Any] | None = None, **headers: str
+) -> tuple[int, Any]:
+    """One request to a control socket: status and the JSON that came back.
+
+    Raises
+    ------
+    OSError, http.client.HTTPException
+        If nobody listens, or the answer broke off.
+    """
+    connection = _UnixConnection(path)
+    try:
+        text = None if body is None else json.dumps(body)
+        kind = {} if body is None else {"Content-Type": "application/json"}
+        connection.request(method, url, body=text, headers=kind | headers)
+        response = connection.getresponse()
+        data = response.read()
+    finally:
+        connection.close()
+    try:
+        return response.status, json.loads(data)
+    except ValueError:
+        return response.status, {"detail": data[:500].decode(errors="replace"), "reason": "error"}
+
+
+def call(config: Config, method: str, url: str, body: dict[str, Any] | None = None, **headers: str) -> Any:  # noqa: ANN401
     """One request to the daemon's API.
 
     Raises
@@ -40,36 +85,23 @@ def call(config: Config, method: str, path: str, body: dict[str, Any] | None = N
     CtDaemonError
         What the daemon answered, as the same class and reason.
     """
-    folders = StateFolder(config.state)
-    if not folders.socket.exists():
+    path = StateFolder(config.state).socket
+    try:
+        status, document = request(path, method, url, body, **headers)
+    except (FileNotFoundError, ConnectionRefusedError) as error:
         raise DaemonUnreachableError(
             f"no daemon is running on {config.state}; start it with 'ct-daemon run'", reason="not_running"
-        )
-    with short_path(folders.socket) as name:
-        try:
-            with httpx2.Client(
-                transport=httpx2.HTTPTransport(uds=name), base_url="http://localhost", timeout=TIMEOUT_S
-            ) as client:
-                response = client.request(method, path, json=body, headers=headers)
-        except httpx2.ConnectError as error:
-            raise DaemonUnreachableError(
-                f"nobody answers on {folders.socket}; start the daemon with 'ct-daemon run'",
-                reason="not_running",
-            ) from error
-        except httpx2.HTTPError as error:
-            raise DaemonUnreachableError(
-                f"the daemon did not answer within {TIMEOUT_S:.0f} s ({type(error).__name__}); "
-                "see its log and 'ct-daemon status'",
-                reason="no_answer",
-            ) from error
-    if response.is_success:
-        return response.json()
-    try:
-        problem = response.json()
-    except ValueError:
-        problem = {"detail": response.text[:500], "reason": "error"}
-    kind = _CLASSES.get(response.status_code, CtDaemonError)
-    raise kind(str(problem.get("detail", "")), reason=str(problem.get("reason", "error")))
+        ) from error
+    except (OSError, http.client.HTTPException) as error:
+        raise DaemonUnreachableError(
+            f"the daemon did not answer within {TIMEOUT_S:.0f} s ({type(error).__name__}); "
+            "see its log and 'ct-daemon status'",
+            reason="no_answer",
+        ) from error
+    if 200 <= status < 300:
+        return document
+    kind = _CLASSES.get(status, CtDaemonError)
+    raise kind(str(document.get("detail", "")), reason=str(document.get("reason", "error")))
 
 
 def leave_note(config: Config, model: str, *, key: str | None, force: bool, note: str) -> Path:

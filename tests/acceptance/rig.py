@@ -5,18 +5,17 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from http.client import HTTPException
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import httpx2
-
-from ct_daemon.folders import StateFolder, short_path
+from ct_daemon.cli.client import request
+from ct_daemon.folders import StateFolder
 from ct_daemon.store.store import Store
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -37,6 +36,16 @@ models:
     policy: {back_off: {first: 1s, longest: 2s}}
 limits: {worker_idle: 30s, drain: 5s}
 """
+
+
+class Reply(NamedTuple):
+    """An answer of the control socket."""
+
+    status_code: int
+    document: Any
+
+    def json(self) -> Any:
+        return self.document
 
 
 class Rig:
@@ -79,25 +88,14 @@ class Rig:
         """Whether the control socket answers."""
         if self.process is not None and self.process.poll() is not None:
             raise AssertionError(f"the daemon ended with {self.process.returncode}:\n{self.tail()}")
-        with suppress(httpx2.HTTPError, OSError):
+        with suppress(HTTPException, OSError):
             return self.http("GET", "/healthz").status_code == 200
         return False
 
-    def http(self, method: str, path: str, body: Any = None, **headers: str) -> httpx2.Response:
-        """One request to the control socket."""
-        self._probe()
-        with (
-            short_path(self.state.socket) as name,
-            httpx2.Client(
-                transport=httpx2.HTTPTransport(uds=name), base_url="http://localhost", timeout=20
-            ) as client,
-        ):
-            return client.request(method, path, json=body, headers=headers)
-
-    def _probe(self) -> None:
-        """OSError if nobody listens. (The HTTP client leaves a socket open when it can't connect.)"""
-        with short_path(self.state.socket) as name, socket.socket(socket.AF_UNIX) as probe:
-            probe.connect(name)
+    def http(self, method: str, path: str, body: Any = None, **headers: str) -> Reply:
+        """One request to the control socket; OSError or HTTPException if nobody answers."""
+        status, document = request(self.state.socket, method, path, body, **headers)
+        return Reply(status, document)
 
     def cli(self, *arguments: str, expect: int = 0) -> Any:
         """One command with --json, parsed."""

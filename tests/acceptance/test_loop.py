@@ -205,9 +205,9 @@ def test_late_labels_are_joined_and_measure_the_live_version(rig: Make, tmp_path
     site = rig(config=config).start()
     for number in range(3):
         table = rows(200, seed=number, first_id=number * 200)
-        drop(site.inbox, f"rows-{number}.parquet", table.drop_columns(["y"]))
         if number == 2:
             site.wait(lambda: site.champion() == 1, "the first model is live")
+        drop(site.inbox, f"rows-{number}.parquet", table.drop_columns(["y"]))
         drop(labels, f"labels-{number}.parquet", table.select(["row_id", "y"]))
     site.wait(lambda: site.run_ended(count=1), "the first run ended")
     found = site.wait(
