@@ -74,7 +74,7 @@ log = structlog.get_logger(__name__)
 RECENT_PREDICTIONS = 200
 """So many batches of predictions wait for their labels; older ones are no longer looked at."""
 PAST_RUNS = 200
-"""So many finished runs the policy looks back."""
+"""So many runs the policy looks back, more if its budget is larger."""
 
 THE_FILE_MAY_BE_AT_FAULT = frozenset({"died", "timeout", "out_of_memory", "worker_bug", "bad_reply"})
 """Ends of the worker that a file can bring about."""
@@ -539,7 +539,8 @@ class Monitor:
         model, store = watch.model, self._store
         state = store.models.state(tx, model)
         deployment = store.deployments.live(tx, model)
-        runs = store.runs.list(tx, model, limit=PAST_RUNS)
+        budget = watch.policy.budget_runs or 0
+        runs = store.runs.list(tx, model, limit=max(PAST_RUNS, budget + 1))
         past = tuple(_past(run) for run in reversed(runs) if RunState(run.state) in _ENDS)
         judged = next((r for r in runs if RunState(r.state) in _VERDICTS and "last_seq" in r.results), None)
         active = store.runs.active(tx, model)

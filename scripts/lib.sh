@@ -4,15 +4,17 @@
 say() { printf '%s\n' "ct-daemon: $*" >&2; }
 die() { say "$*"; exit 1; }
 
-# Sets $python to the first interpreter that is Python 3.11 or later.
+# Sets $python to the first interpreter that is Python 3.11 or later and can make virtual environments.
 find_python() {
+  without_venv=""
   for python in ${PYTHON:+"$PYTHON"} python3.13 python3.12 python3.11 python3; do
     if "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then
-      "$python" -c 'import ensurepip, venv' >/dev/null 2>&1 ||
-        die "$python can't make virtual environments: install python3-venv (Debian, Ubuntu), or set PYTHON to another one"
-      return
+      "$python" -c 'import ensurepip, venv' >/dev/null 2>&1 && return
+      without_venv="${without_venv:-$python}"
     fi
   done
+  [ -z "$without_venv" ] ||
+    die "$without_venv can't make virtual environments: install python3-venv (Debian, Ubuntu), or set PYTHON to another one"
   die "no Python 3.11 or later found: install one (Debian: python3 and python3-venv), or set PYTHON to its path"
 }
 
