@@ -115,6 +115,7 @@ class Daemon:
         self._folders = StateFolder(config.state)
         self._commands: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._usr1_waiting = threading.Event()
+        self._broken: StateError | None = None
         self._due = Due()
         self.ready = threading.Event()
         """Set when everything has started."""
@@ -157,6 +158,7 @@ class Daemon:
     def _build(self) -> None:
         config, folders = self._config, self._folders
         self._store = Store.open(folders.root)
+        self._store.database.on_broken = self._ledger_broke
         limits = config.limits
         self._worker = WorkerProcess(
             memory_mb=limits.worker_memory_mb,
@@ -260,6 +262,8 @@ class Daemon:
                 signal.signal(number, self._on_signal)
         while True:
             command = self._commands.get()
+            if self._broken is not None:
+                raise self._broken
             if command == "stop":
                 return
             self._usr1_waiting.clear()
@@ -269,6 +273,12 @@ class Daemon:
                 log.error("signal.not_recorded", reason=error.reason, error=str(error))
                 continue
             log.info("signal.acknowledged", demands=[ticket.demand.id for ticket in tickets])
+
+    def _ledger_broke(self, error: StateError) -> None:
+        """The disk refused a write: end with that error; a new start reads what really is on the disk."""
+        log.critical("ledger.broken", reason=error.reason, error=str(error))
+        self._broken = error
+        self._commands.put("broken")
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if number != signal.SIGUSR1:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -48,6 +48,9 @@ class Database:
         self._busy_s = busy_s
         self._lock = threading.RLock()
         self._writing = False
+        self._broken: StateError | None = None
+        self.on_broken: Callable[[StateError], None] | None = None
+        """Called once when the disk refused a write (`io_error`); from then on every write raises that error."""
         self._writer: Engine | None = None
         try:
             with told(path):
@@ -99,12 +102,27 @@ class Database:
                 raise StateError(f"ledger {self.path} is closed or open for reading only", reason="read_only")
             if self._writing:
                 raise RuntimeError("a write transaction was begun inside another one")
+            if self._broken is not None:
+                raise self._broken
             self._writing = True
             try:
                 with told(self.path), self._writer.begin() as tx:
                     yield tx
+            except StateError as error:
+                if error.reason == "io_error":
+                    self._break(error)
+                raise
             finally:
                 self._writing = False
+
+    def _break(self, error: StateError) -> None:
+        """A write that the disk refused is never tried again: what the kernel holds may not be what lies on the disk.
+
+        Only a new process that reads the disk anew can tell, so whoever keeps this one alive is told to end it.
+        """
+        self._broken = error
+        if self.on_broken is not None:
+            self.on_broken(error)
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
