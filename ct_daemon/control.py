@@ -13,7 +13,7 @@ import structlog
 from ct_daemon.clock import model_time
 from ct_daemon.errors import ConflictError, UnknownNameError
 from ct_daemon.failpoints import failpoint
-from ct_daemon.monitor import Monitor
+from ct_daemon.monitor.monitor import Monitor
 from ct_daemon.pipeline.executor import Executor
 from ct_daemon.pipeline.states import RunState
 from ct_daemon.pipeline.steps import Workshop, champion_of, files_of

@@ -12,6 +12,7 @@ import os
 import queue
 import signal
 import threading
+from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -31,7 +32,8 @@ from ct_daemon.errors import CtDaemonError, DeployError, StateError
 from ct_daemon.failpoints import failpoint
 from ct_daemon.folders import StateFolder
 from ct_daemon.housekeeping import tidy
-from ct_daemon.monitor import Monitor, Watch
+from ct_daemon.monitor.monitor import Monitor, Tick
+from ct_daemon.monitor.watch import Watch
 from ct_daemon.pipeline.executor import Executor, ExecutorSettings
 from ct_daemon.pipeline.steps import Workshop, champion_of, files_of
 from ct_daemon.policy import Policy
@@ -46,7 +48,7 @@ from ct_daemon.triggers.concept_drift import ConceptDrift
 from ct_daemon.triggers.initial import Initial
 from ct_daemon.triggers.new_data import NewData
 from ct_daemon.triggers.on_demand import OnDemand
-from ct_daemon.types import BatchKind, DeploymentState, Event, RecordedDecision
+from ct_daemon.types import BatchKind, DeploymentState, Event
 from ct_daemon.workers.client import WorkerProcess
 
 log = structlog.get_logger(__name__)
@@ -54,6 +56,8 @@ log = structlog.get_logger(__name__)
 TIDY_EVERY_S = 3600.0
 POLITE = {"OMP_WAIT_POLICY": "PASSIVE"}
 """OpenMP threads that wait must not spin: on a busy machine that made a fit ten times slower."""
+RETRY_S, LONGEST_RETRY_S = 1.0, 60.0
+"""A look that failed is repeated after so long, twice as long each time up to the longest."""
 LONGEST_NAP_S = 3600.0
 """A decision that time alone would change is looked at again at least this often, whatever the clocks say."""
 
@@ -117,6 +121,7 @@ class Daemon:
         self._usr1_waiting = threading.Event()
         self._broken: StateError | None = None
         self._due = Due()
+        self._closing = threading.Event()
         self.ready = threading.Event()
         """Set when everything has started."""
 
@@ -290,6 +295,7 @@ class Daemon:
     def _stop(self) -> None:
         """No new ticks, then no new claims and the trainers, then the worker; HTTP last, so that it can answer."""
         log.info("daemon.draining")
+        self._closing.set()
         self._watcher.close()
         if self._scheduler.running:
             self._scheduler.pause()  # else jobs that are due while it shuts down complain
@@ -323,18 +329,28 @@ class Daemon:
         self._watcher.start(folders)
 
     def _tick_for_ever(self) -> None:
+        failures: Counter[str] = Counter()
         while (due := self._due.take()) is not None:
             model, only_if_new = due
-            recorded = self._monitor.tick(model, only_if_new=only_if_new)
-            self._plan_next(model, recorded)
+            try:
+                tick = self._monitor.tick(model, only_if_new=only_if_new)
+                failures[model] = failures[model] + 1 if tick.failed else 0
+                self._plan_next(model, tick, failures[model])
+            except Exception:  # the thread must live on: the other models need it
+                log.exception("tick.broke", model=model)
+                self._due.add(model)
+                self._closing.wait(RETRY_S)
 
-    def _plan_next(self, model: str, recorded: RecordedDecision | None) -> None:
-        """Come back when a file may have settled, or when time alone would change the decision."""
+    def _plan_next(self, model: str, tick: Tick, failures: int) -> None:
+        """Come back when a file may have settled, when time alone would change the decision, or to try again."""
         settles = self._monitor.pending_s(model)
         if settles is not None:
             self._come_back(model, settles, "settle", only_if_new=True)
-        if recorded is not None and recorded.decision.retry_at is not None:
-            wait = (recorded.decision.retry_at - recorded.decision.now).total_seconds()
+        if failures:
+            wait = min(RETRY_S * 2.0 ** min(failures - 1, 10), LONGEST_RETRY_S)
+            self._come_back(model, wait, "again", only_if_new=False)
+        if tick.decision is not None and tick.decision.decision.retry_at is not None:
+            wait = (tick.decision.decision.retry_at - tick.decision.decision.now).total_seconds()
             self._come_back(model, min(max(wait, 0.05), LONGEST_NAP_S), "retry", only_if_new=False)
 
     def _come_back(self, model: str, wait_s: float, why: str, *, only_if_new: bool) -> None:

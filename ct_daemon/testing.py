@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -58,9 +59,12 @@ def rows(
 
 
 def drop(folder: Path, name: str, table: pa.Table) -> Path:
-    """Let a Parquet file arrive the proper way: written under a hidden name, then renamed into place."""
+    """Let a Parquet file arrive the proper way: written under a hidden name and synced, then renamed into place."""
     hidden = folder / f".{name}.part"
-    pq.write_table(table, hidden)
+    with hidden.open("wb") as file:
+        pq.write_table(table, file)
+        file.flush()
+        os.fsync(file.fileno())
     target = folder / name
     hidden.rename(target)
     return target

@@ -10,7 +10,7 @@ import threading
 from typing import Any
 
 from ct_daemon.cli.main import main
-from ct_daemon.monitor import Monitor
+from ct_daemon.monitor.monitor import Monitor
 
 DELAY_S = 0.5
 

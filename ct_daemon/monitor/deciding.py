@@ -1,0 +1,193 @@
+"""What the ledger holds becomes a decision: triggers, then policy, then the record and the run it begins."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection
+
+from ct_daemon.clock import model_time
+from ct_daemon.failpoints import failpoint
+from ct_daemon.monitor.watch import Watch
+from ct_daemon.pipeline.states import JOINABLE, RunState
+from ct_daemon.store.store import Store
+from ct_daemon.types import (
+    ActiveRun,
+    DecisionMade,
+    Event,
+    Firing,
+    Observation,
+    PastRun,
+    Quiet,
+    RecordedDecision,
+    RunEnd,
+    Situation,
+    TriggerFired,
+    Verdict,
+    Window,
+)
+
+PAST_RUNS = 200
+"""So many runs the policy looks back, more if its budget is larger."""
+
+_ENDS = {
+    RunState.SUCCEEDED: RunEnd.USEFUL,
+    RunState.REJECTED: RunEnd.REJECTED,
+    RunState.ROLLED_BACK: RunEnd.FAILED,
+    RunState.FAILED: RunEnd.FAILED,
+    RunState.CANCELLED: RunEnd.CANCELLED,
+}
+_VERDICTS = frozenset({RunState.SUCCEEDED, RunState.REJECTED, RunState.ROLLED_BACK})
+"""Ends in which the data of the snapshot has had its say."""
+
+
+class Decider:
+    """Decides; see `Monitor` for the parameters."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        emit: Callable[[Event], None],
+        queued: Callable[[], None],
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._store = store
+        self._emit, self._queued, self._clock = emit, queued, clock
+
+    def decide(self, watch: Watch) -> RecordedDecision:
+        """Triggers, then policy, on what the ledger holds now; the answer and its consequence are one transaction."""
+        model, wall = watch.model, self._clock()
+        with self._store.write() as tx:
+            state = self._store.models.state(tx, model)
+            now = model_time(state.event_until_at, wall)
+            observation, situation = self._look(tx, watch, now)
+            answers = [trigger.evaluate(observation, now) for trigger in watch.triggers]
+            firings = tuple(a for a in answers if isinstance(a, Firing))
+            quiet = tuple(a for a in answers if isinstance(a, Quiet))
+            fresh = [f for f in firings if self._store.firings.add(tx, f, now)]
+            if fresh:
+                first, last = self._store.firings.unanswered(tx, model)
+                situation = _with_firings(situation, first, last)
+            decision = watch.policy.decide(model, firings, quiet, situation, observation.demands, now)
+            recorded, is_new = self._store.decisions.record(
+                tx, decision, situation, _short(observation), wall
+            )
+            if decision.verdict is Verdict.START:
+                recorded = self._start(tx, recorded)
+            elif decision.serves and situation.active is not None:
+                self._store.demands.serve(tx, decision.serves, situation.active.id)
+                self._store.firings.answer(tx, model, situation.active.id)
+        failpoint("decision.recorded")
+        for firing in fresh:
+            self._emit(TriggerFired(firing=firing))
+        if is_new:
+            self._emit(DecisionMade(recorded=recorded))
+        if decision.verdict is Verdict.START:
+            self._queued()
+        return recorded
+
+    def _start(self, tx: Connection, recorded: RecordedDecision) -> RecordedDecision:
+        decision = recorded.decision
+        run = self._store.runs.create(
+            tx,
+            id=f"r-{uuid.uuid4().hex[:12]}",
+            model=decision.model,
+            decision_seq=recorded.seq,
+            decided_at=decision.now,
+            trigger="+".join(sorted({f.trigger.value for f in decision.firings})),
+            at=self._clock(),
+        )
+        self._store.demands.serve(tx, decision.serves, run.id)
+        self._store.firings.answer(tx, decision.model, run.id)
+        self._store.decisions.attach_run(tx, recorded.seq, run.id)
+        return self._store.decisions.get(tx, recorded.seq)
+
+    def _look(self, tx: Connection, watch: Watch, now: datetime) -> tuple[Observation, Situation]:
+        """Everything that triggers and policy may see, from the ledger."""
+        model, store = watch.model, self._store
+        state = store.models.state(tx, model)
+        deployment = store.deployments.live(tx, model)
+        budget = watch.policy.budget_runs or 0
+        runs = store.runs.list(tx, model, limit=max(PAST_RUNS, budget + 1))
+        past = tuple(_past(run) for run in reversed(runs) if RunState(run.state) in _ENDS)
+        judged = next((r for r in runs if RunState(r.state) in _VERDICTS and "last_seq" in r.results), None)
+        active = store.runs.active(tx, model)
+        everything = store.batches.totals(tx, model)
+        new = store.batches.totals(
+            tx, model, after_seq=0 if judged is None else int(judged.results["last_seq"])
+        )
+        windows: tuple[Window, ...] = ()
+        if deployment is not None:
+            windows = tuple(
+                store.windows.list(
+                    tx,
+                    model,
+                    version=deployment.version,
+                    baseline_digest=deployment.baseline_digest,
+                    limit=watch.windows,
+                )
+            )
+            windows = tuple(w for w in windows if w.measured_at >= deployment.at)
+        first, last = store.firings.unanswered(tx, model)
+        rollbacks = [
+            d.decided_at for d in store.deployments.list(tx, model, limit=20) if d.kind == "rollback"
+        ]
+        observation = Observation(
+            model=model,
+            champion=None if deployment is None else deployment.version,
+            labelled_rows=everything.labelled_rows,
+            new_rows=new.rows,
+            new_labelled_rows=new.labelled_rows,
+            new_files=new.files,
+            last_batch_seq=everything.last_seq,
+            demands=store.demands.pending(tx, model),
+            windows=windows,
+        )
+        situation = Situation(
+            model=model,
+            paused=state.paused,
+            active=None
+            if active is None
+            else ActiveRun(id=active.id, joinable=RunState(active.state) in JOINABLE),
+            past=past,
+            first_firing_at=first,
+            last_firing_at=last,
+            last_rollback_at=max(rollbacks, default=None),
+            champion=observation.champion,
+            labelled_rows=everything.labelled_rows,
+            min_rows=watch.settings.training.min_rows,
+        )
+        return observation, situation
+
+
+def _past(run: Any) -> PastRun:  # noqa: ANN401
+    ended = run.results.get("ended_at")
+    return PastRun(
+        id=run.id,
+        started_at=run.decided_at,
+        ended_at=run.updated_at if ended is None else datetime.fromisoformat(ended),
+        end=_ENDS[RunState(run.state)],
+    )
+
+
+def _with_firings(situation: Situation, first: datetime | None, last: datetime | None) -> Situation:
+    return replace(situation, first_firing_at=first, last_firing_at=last)
+
+
+def _short(observation: Observation) -> dict[str, Any]:
+    """What a recorded decision keeps of its observation; the windows stand in the ledger by themselves."""
+    return {
+        "champion": observation.champion,
+        "labelled_rows": observation.labelled_rows,
+        "new_rows": observation.new_rows,
+        "new_labelled_rows": observation.new_labelled_rows,
+        "new_files": observation.new_files,
+        "last_batch_seq": observation.last_batch_seq,
+        "demands": [demand.id for demand in observation.demands],
+        "windows": [window.seq for window in observation.windows],
+    }

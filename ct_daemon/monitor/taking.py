@@ -1,0 +1,245 @@
+"""Files become batches: each is read, held to the contract, stored, scored, and recorded exactly once."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+
+from sqlalchemy import Connection
+
+from ct_daemon.codec import digest_of
+from ct_daemon.dataset.contract import first_contract, refine
+from ct_daemon.errors import WorkerError
+from ct_daemon.failpoints import failpoint
+from ct_daemon.folders import StateFolder
+from ct_daemon.monitor.watch import Watch
+from ct_daemon.pipeline.steps import champion_of, files_of
+from ct_daemon.protocols import Source, TakeRequest, TakeResult, VersionFiles, Worker
+from ct_daemon.store.store import Store
+from ct_daemon.types import (
+    Arrival,
+    Batch,
+    BatchKind,
+    BatchStatus,
+    BatchTaken,
+    Event,
+    Outcome,
+    Predictions,
+    TickFailed,
+)
+
+THE_FILE_MAY_BE_AT_FAULT = frozenset({"died", "timeout", "out_of_memory", "worker_bug", "bad_reply"})
+"""Ends of the worker that a file can bring about."""
+
+
+class Taker:
+    """Takes files; see `Monitor` for the parameters."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        folders: StateFolder,
+        worker: Worker,
+        emit: Callable[[Event], None],
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._store, self._folders, self._worker = store, folders, worker
+        self._emit, self._clock = emit, clock
+
+    # --- taking files -------------------------------------------------------------------------------------
+
+    def poll(self, watch: Watch, source: Source) -> int:
+        """Bring every complete new file of the source to its final status; how many that were."""
+        with self._store.read() as tx:
+            known = self._store.batches.known(tx, watch.model, source.name)
+        taken = 0
+        for arrival in source.poll(known, self._clock().timestamp()):
+            self._take(watch, arrival)
+            taken += 1
+        return taken
+
+    def _take(self, watch: Watch, arrival: Arrival) -> None:
+        """Bring one file to its final status, exactly once."""
+        accepts_again = watch.files(arrival.kind).accept_duplicates
+        if arrival.staged is None:
+            self._record(
+                watch, arrival, BatchStatus.QUARANTINED, reason=arrival.reason, detail=arrival.detail
+            )
+            return
+        staged = Path(arrival.staged)
+        try:
+            with self._store.read() as tx:
+                twin = self._store.batches.accepted_with_digest(tx, watch.model, arrival.kind, arrival.digest)
+            if twin is not None and not accepts_again:
+                detail = f"the same bytes as {twin.name}, batch {twin.seq}"
+                self._record(watch, arrival, BatchStatus.DUPLICATE, reason="duplicate", detail=detail)
+                return
+            self._take_staged(watch, arrival, staged)
+        finally:
+            staged.unlink(missing_ok=True)
+
+    def _take_staged(self, watch: Watch, arrival: Arrival, staged: Path) -> None:
+        with self._store.read() as tx:
+            contract = self._store.models.state(tx, watch.model).contract
+            _, version = champion_of(self._store, tx, watch.model)
+        champion = None if version is None else files_of(self._folders, version)
+        name = self._object_name(watch, arrival)
+        stored = self._folders.object_path(watch.model, arrival.kind, name)
+        predictions = None
+        if champion is not None and arrival.kind is BatchKind.ROWS:
+            predictions = self._folders.predictions(watch.model, champion.version, name)
+        for path in filter(None, (stored, predictions)):
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        settings = watch.files(arrival.kind)
+        request = TakeRequest(
+            staged=str(staged),
+            name=arrival.name,
+            kind=arrival.kind,
+            columns=watch.settings.data.columns,
+            task=watch.settings.data.task,
+            contract=contract,
+            max_rows=settings.max_rows,
+            max_columns=settings.max_columns,
+            object_path=str(stored),
+            champion=champion,
+            predictions_path=None if predictions is None else str(predictions),
+        )
+        try:
+            result = self._worker.take(request)
+        except WorkerError as error:
+            if error.reason not in THE_FILE_MAY_BE_AT_FAULT:
+                raise  # the file is good for all we know: it is taken at a later tick
+            # A file that kills or hangs the reader would do so for ever; it is put aside like any unreadable one.
+            result = TakeResult(reason=f"reader_{error.reason}", detail=str(error))
+        failpoint("batch.stored")
+        if result.reason is not None:
+            copy = self._keep_copy(watch, arrival, staged)
+            self._record(
+                watch,
+                arrival,
+                BatchStatus.QUARANTINED,
+                reason=result.reason,
+                detail=result.detail,
+                stored=copy,
+            )
+            return
+        self._record(
+            watch,
+            arrival,
+            BatchStatus.ACCEPTED,
+            result=result,
+            stored=stored,
+            champion=champion,
+            scored=predictions,
+        )
+        if result.scoring_reason is not None:
+            self._emit(
+                TickFailed(model=watch.model, reason=result.scoring_reason, message=result.scoring_detail)
+            )
+
+    def _record(
+        self,
+        watch: Watch,
+        arrival: Arrival,
+        status: BatchStatus,
+        *,
+        reason: str | None = None,
+        detail: str = "",
+        result: TakeResult | None = None,
+        stored: Path | None = None,
+        champion: VersionFiles | None = None,
+        scored: Path | None = None,
+    ) -> None:
+        """Write down what became of a file, with all that follows from it, in one transaction."""
+        model, now = watch.model, self._clock()
+        found = result or TakeResult()
+        outcome = None
+        with self._store.write() as tx:
+            batch = self._store.batches.add(
+                tx,
+                arrival=arrival,
+                model=model,
+                kind=arrival.kind,
+                status=status,
+                dedupe_key=self._object_name(watch, arrival),
+                rows=found.rows,
+                labelled_rows=found.labelled_rows,
+                object_path=None if stored is None else self._folders.relative(stored),
+                event_from_at=found.event_from_at,
+                event_until_at=found.event_until_at,
+                reason=reason,
+                detail=detail,
+                arrived_at=now,
+            )
+            if status is BatchStatus.ACCEPTED:
+                outcome = self._record_accepted(tx, watch, batch, found, champion, scored)
+        failpoint("batch.recorded")
+        quality = None if outcome is None or outcome.rows == 0 else outcome.error_sum / outcome.rows
+        self._emit(BatchTaken(batch=batch, quality=quality))
+
+    def _record_accepted(
+        self,
+        tx: Connection,
+        watch: Watch,
+        batch: Batch,
+        found: TakeResult,
+        champion: VersionFiles | None,
+        scored: Path | None,
+    ) -> Outcome | None:
+        model = watch.model
+        if found.event_until_at is not None:
+            self._store.models.raise_event_time(tx, model, min(found.event_until_at, batch.arrived_at))
+        if batch.kind is BatchKind.ROWS and found.contract is not None:
+            known = self._store.models.state(tx, model).contract
+            columns = watch.settings.data.columns
+            contract = (
+                first_contract(found.contract, columns) if known is None else refine(known, found.contract)
+            )
+            if contract != known:
+                self._store.models.set_contract(tx, model, contract)
+        if champion is None or scored is None or found.scored_rows is None:
+            return None
+        self._store.feedback.add_predictions(
+            tx,
+            model,
+            Predictions(
+                batch_seq=batch.seq,
+                version=champion.version,
+                path=self._folders.relative(scored),
+                rows=found.scored_rows,
+            ),
+        )
+        if found.outcome is None:
+            return None
+        rows, error_sum, squared_sum = found.outcome
+        outcome = Outcome(
+            batch_seq=batch.seq,
+            version=champion.version,
+            rows=rows,
+            error_sum=error_sum,
+            squared_sum=squared_sum,
+        )
+        self._store.feedback.put_outcome(tx, model, outcome)
+        return outcome
+
+    def _object_name(self, watch: Watch, arrival: Arrival) -> str:
+        """What makes this file this one: its content, and where the same content counts again also its place."""
+        if not watch.files(arrival.kind).accept_duplicates:
+            return arrival.digest
+        stamp = arrival.stamp
+        return digest_of([arrival.digest, arrival.name, stamp.mtime_ns, stamp.inode])
+
+    def _keep_copy(self, watch: Watch, arrival: Arrival, staged: Path) -> Path | None:
+        if not watch.files(arrival.kind).keep_quarantined:
+            return None
+        name = f"{arrival.digest}-{arrival.stamp.mtime_ns}{Path(arrival.name).suffix}"
+        target = self._folders.quarantine / watch.model / name
+        target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        shutil.copyfile(staged, target)
+        with target.open("rb") as copy:
+            os.fsync(copy.fileno())
+        return target

@@ -1,0 +1,83 @@
+"""Records demands and publishes versions as fast as it can: `python tests/crash/publisher.py STATE [CONTROL]`.
+
+Each line that it prints is a promise: `demand ID` and `version NUMBER` are on the disk. With the control `no_fsync`
+artifacts are published without syncing them, with `normal` commits of the ledger are not synced: a suite that cuts
+the power must catch both.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+from ct_daemon.deployment.alias import AliasTarget
+from ct_daemon.folders import StateFolder
+from ct_daemon.manifests import publish, write_manifest
+from ct_daemon.protocols import VersionFiles
+from ct_daemon.store.store import Store
+from ct_daemon.types import Demand, ModelVersion
+
+AT = datetime(2026, 3, 1, tzinfo=UTC)
+
+
+def main(root: Path, control: str = "") -> None:
+    folders = StateFolder(root)
+    folders.make()
+    target = AliasTarget(lambda model: folders.deploy)
+    with Store.open(root) as store:
+        with store.write() as tx:
+            store.models.ensure(tx, ["m"])
+        folders.version("m", 1).parent.mkdir(parents=True, exist_ok=True)
+        if control == "normal":  # a pragma has no effect inside a transaction
+            engine = store.database._writer
+            assert engine is not None
+            connection = engine.raw_connection()
+            connection.cursor().execute("PRAGMA synchronous=NORMAL")
+            connection.close()
+        if control == "no_fsync":
+            os.fsync = lambda handle: None
+        for number in range(1, 1_000_000):
+            demand = Demand(
+                id=f"d-{number}",
+                model="m",
+                origin="cli",
+                dedupe_key=f"key:{number}",
+                force=False,
+                asked_at=AT,
+            )
+            with store.write() as tx:
+                store.demands.add(tx, demand)
+            print("demand", number, flush=True)
+            make_version(store, folders, target, number)
+            print("version", number, flush=True)
+
+
+def make_version(store: Store, folders: StateFolder, target: AliasTarget, number: int) -> None:
+    """What the steps `registering` and `deploying` do, without a training."""
+    draft, place = folders.work(f"r-{number}"), folders.version("m", number)
+    draft.mkdir()
+    for name in ("model.skops", "baseline.json", "golden.json"):
+        (draft / name).write_bytes(os.urandom(20_000))
+    with store.write() as tx:
+        store.versions.reserve(tx, "m", f"r-{number}")
+    digest = write_manifest(draft, {"model": "m", "version": number})
+    publish(draft, place)
+    version = ModelVersion(
+        model="m",
+        version=number,
+        run_id=f"r-{number}",
+        path=folders.relative(place),
+        digest=digest,
+        baseline_digest="0" * 64,
+        snapshot="0" * 64,
+        created_at=AT,
+    )
+    with store.write() as tx:
+        store.versions.publish(tx, version)
+    target.deploy("m", VersionFiles(version=number, path=str(place), digest=digest))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), *sys.argv[2:])
