@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-import threading
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
 import structlog
+from sqlalchemy import Connection
 
-from ct_daemon.clock import model_time
-from ct_daemon.errors import ConflictError, UnknownNameError
+from ct_daemon.errors import ArtifactError, ConflictError, CtDaemonError, DeployError, UnknownNameError
 from ct_daemon.failpoints import failpoint
+from ct_daemon.manifests import check_version
 from ct_daemon.monitor.monitor import Monitor
 from ct_daemon.pipeline.executor import Executor
 from ct_daemon.pipeline.states import RunState
-from ct_daemon.pipeline.steps import Workshop, champion_of, files_of
+from ct_daemon.pipeline.undo import take_back
+from ct_daemon.pipeline.workshop import Workshop, champion_of, files_of
+from ct_daemon.store.store import Store
 from ct_daemon.types import (
     Demand,
     Deployment,
     DeploymentState,
     Event,
     ModelDeployed,
+    ModelVersion,
     RecordedDecision,
     Rule,
     Run,
@@ -54,6 +57,7 @@ class Control:
     def __init__(
         self,
         *,
+        store: Store,
         shops: Mapping[str, Workshop],
         monitor: Monitor,
         executor: Executor,
@@ -61,9 +65,8 @@ class Control:
         wake: Callable[[str], None],
         clock: Callable[[], datetime],
     ) -> None:
-        self._shops, self._monitor, self._executor = shops, monitor, executor
+        self._store, self._shops, self._monitor, self._executor = store, shops, monitor, executor
         self._emit, self._wake, self._clock = emit, wake, clock
-        self._signalling = threading.Lock()
 
     def request_run(
         self, model: str, *, origin: str, key: str | None = None, force: bool = False, note: str = ""
@@ -94,18 +97,45 @@ class Control:
         log.info("demand.acknowledged", model=model, demand=recorded.id, origin=origin, run=recorded.run_id)
         return Ticket(demand=recorded, is_new=is_new, decision=decision, verdict=_verdict(recorded, decision))
 
-    def request_by_signal(self) -> list[Ticket]:
-        """SIGUSR1: every model that listens to the signal. One that still waits for its run is asked once only."""
-        tickets = []
-        with self._signalling:
-            for model, shop in self._shops.items():
-                if not shop.settings.triggers.on_demand.signal:
-                    continue
+    def request_by_signal(self, wish: str) -> tuple[Ticket, ...]:
+        """SIGUSR1: every model that listens to the signal. One that still waits for its run is asked once only.
+
+        Parameters
+        ----------
+        wish : str
+            Names the signal: asking again for the same one, after an error in the middle, asks for nothing twice.
+
+        Raises
+        ------
+        CtDaemonError
+            The first error, after all models have been asked.
+        """
+        tickets: list[Ticket] = []
+        failed: CtDaemonError | None = None
+        for model, shop in self._shops.items():
+            if not shop.settings.triggers.on_demand.signal:
+                continue
+            try:
                 with shop.store.read() as tx:
                     waiting = [d for d in shop.store.demands.pending(tx, model) if d.origin == "signal"]
-                key = waiting[0].dedupe_key if waiting else None
+                key = waiting[0].dedupe_key if waiting else f"signal:{wish}"
                 tickets.append(self.request_run(model, origin="signal", key=key))
-        return tickets
+            except CtDaemonError as error:
+                failed = failed or error
+        if failed is not None:
+            raise failed
+        return tuple(tickets)
+
+    def health(self) -> tuple[str, ...]:
+        """Names of the models whose last look met a fault, once it is sure that the ledger can be written.
+
+        Raises
+        ------
+        StateError
+            Nothing can be recorded at this moment: nothing can be acknowledged.
+        """
+        self._store.database.probe()
+        return self._monitor.failing
 
     def cancel(self, run_id: str) -> Run:
         """End a run before it goes live."""
@@ -134,41 +164,34 @@ class Control:
         ------
         ConflictError
             If there is none, it is live already, or a run is deploying at this moment.
+        DeployError
+            If its files are not what was published, or the target can't be switched; what was live stays so.
         """
         shop = self._shop(model)
         store, now = shop.store, self._clock()
-        with shop.deploying, store.write() as tx:
-            active = store.runs.active(tx, model)
-            if active is not None and active.state in (RunState.DEPLOYING, RunState.VERIFYING):
-                raise ConflictError(
-                    f"run {active.id} is deploying; try again when it has ended", reason="run_deploying"
+        with shop.deploying:
+            with store.read() as tx:
+                version = _goes_back_to(store, tx, model, to_version)
+            try:
+                check_version(files_of(shop.folders, version))
+            except ArtifactError as error:
+                raise DeployError(
+                    f"version {version.version} of {model} can't be put back: {error}", reason=error.reason
+                ) from error
+            with store.write() as tx:
+                _goes_back_to(store, tx, model, version.version)  # a run may have begun to deploy meanwhile
+                deployment = store.deployments.add(
+                    tx,
+                    model=model,
+                    version=version.version,
+                    baseline_digest=version.baseline_digest,
+                    kind="rollback",
+                    at=now,
+                    decided_at=store.models.state(tx, model).now(now),
                 )
-            live, _ = champion_of(store, tx, model)
-            if live is None:
-                raise ConflictError(
-                    f"model {model} has no live version to roll back from", reason="nothing_live"
-                )
-            if to_version is None:
-                before = store.deployments.before(tx, model, live.version)
-                if before is None:
-                    raise ConflictError(f"model {model} has had no other version", reason="no_version_before")
-                to_version = before.version
-            if to_version == live.version:
-                raise ConflictError(f"version {to_version} of {model} is live already", reason="already_live")
-            version = store.versions.get(tx, model, to_version)
-            state = store.models.state(tx, model)
-            deployment = store.deployments.add(
-                tx,
-                model=model,
-                version=version.version,
-                baseline_digest=version.baseline_digest,
-                kind="rollback",
-                at=now,
-                decided_at=model_time(state.event_until_at, now),
-            )
-            store.models.set_window_from(tx, model, store.batches.totals(tx, model).last_seq)
-        failpoint("rollback.recorded")
-        finish_rollback(shop, deployment)
+                store.models.set_window_from(tx, model, store.batches.totals(tx, model).last_seq)
+            failpoint("rollback.recorded")
+            deployment = finish_rollback(shop, deployment)
         log.info("model.rolled_back", model=model, version=deployment.version, previous=deployment.previous)
         self._emit(ModelDeployed(deployment=deployment, version=version))
         self._wake(model)
@@ -183,16 +206,48 @@ class Control:
         return self._shops[model]
 
 
-def finish_rollback(shop: Workshop, deployment: Deployment) -> None:
-    """Switch the target to a recorded rollback; may be done twice."""
+def finish_rollback(shop: Workshop, deployment: Deployment) -> Deployment:
+    """Switch the target to a recorded rollback; may be done twice.
+
+    Raises
+    ------
+    DeployError
+        If the target can't be switched: then what was live before is live again.
+    """
     store = shop.store
     with shop.deploying:
         with store.read() as tx:
             version = store.versions.get(tx, shop.model, deployment.version)
-        shop.target.deploy(shop.model, files_of(shop.folders, version))
+        try:
+            shop.target.deploy(shop.model, files_of(shop.folders, version))
+        except DeployError:
+            undone = take_back(shop, deployment)
+            with store.write() as tx:
+                undone(tx)
+            raise
         failpoint("rollback.switched")
         with store.write() as tx:
-            store.deployments.set_state(tx, deployment.seq, DeploymentState.LIVE)
+            return store.deployments.set_state(tx, deployment.seq, DeploymentState.LIVE)
+
+
+def _goes_back_to(store: Store, tx: Connection, model: str, to_version: int | None) -> ModelVersion:
+    """The version that a rollback makes live, or why there is none."""
+    active = store.runs.active(tx, model)
+    if active is not None and active.state in (RunState.DEPLOYING, RunState.VERIFYING):
+        raise ConflictError(
+            f"run {active.id} is deploying; try again when it has ended", reason="run_deploying"
+        )
+    live, _ = champion_of(store, tx, model)
+    if live is None:
+        raise ConflictError(f"model {model} has no live version to roll back from", reason="nothing_live")
+    if to_version is None:
+        before = store.deployments.before(tx, model, live.version)
+        if before is None:
+            raise ConflictError(f"model {model} has had no other version", reason="no_version_before")
+        to_version = before.version
+    if to_version == live.version:
+        raise ConflictError(f"version {to_version} of {model} is live already", reason="already_live")
+    return store.versions.get(tx, model, to_version)
 
 
 def _verdict(demand: Demand, decision: RecordedDecision | None) -> str:

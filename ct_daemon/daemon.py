@@ -12,6 +12,7 @@ import os
 import queue
 import signal
 import threading
+import uuid
 from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
@@ -28,14 +29,14 @@ from ct_daemon.clock import wall
 from ct_daemon.config import Config, ModelSettings
 from ct_daemon.control import Control, finish_rollback
 from ct_daemon.deployment.alias import AliasTarget
-from ct_daemon.errors import CtDaemonError, DeployError, StateError
+from ct_daemon.errors import CtDaemonError, DeployError, StateError, TrainingError
 from ct_daemon.failpoints import failpoint
 from ct_daemon.folders import StateFolder
 from ct_daemon.housekeeping import tidy
 from ct_daemon.monitor.monitor import Monitor, Tick
 from ct_daemon.monitor.watch import Watch
 from ct_daemon.pipeline.executor import Executor, ExecutorSettings
-from ct_daemon.pipeline.steps import Workshop, champion_of, files_of
+from ct_daemon.pipeline.workshop import Workshop, champion_of, files_of
 from ct_daemon.policy import Policy
 from ct_daemon.processes import kill_marked
 from ct_daemon.protocols import Observer, Source, Trigger, VersionFiles
@@ -54,6 +55,7 @@ from ct_daemon.workers.client import WorkerProcess
 log = structlog.get_logger(__name__)
 
 TIDY_EVERY_S = 3600.0
+SPOOL_EVERY_S = 30.0
 POLITE = {"OMP_WAIT_POLICY": "PASSIVE"}
 """OpenMP threads that wait must not spin: on a busy machine that made a fit ten times slower."""
 RETRY_S, LONGEST_RETRY_S = 1.0, 60.0
@@ -118,7 +120,7 @@ class Daemon:
         self._config, self._observers, self._clock = config, tuple(observers), clock
         self._folders = StateFolder(config.state)
         self._commands: queue.SimpleQueue[str] = queue.SimpleQueue()
-        self._usr1_waiting = threading.Event()
+        self._wish: str | None = None
         self._broken: StateError | None = None
         self._due = Due()
         self._closing = threading.Event()
@@ -129,6 +131,9 @@ class Daemon:
 
     def run(self) -> None:
         """Start, serve until SIGTERM or SIGINT (or `ask_to_stop`), stop. Signals only in the main thread."""
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
+                signal.signal(number, self._on_signal)
         self._folders.make()
         with StateLock(self._folders.root):
             self._build()
@@ -208,6 +213,7 @@ class Daemon:
             clock=self._clock,
         )
         self._control = Control(
+            store=self._store,
             shops=shops,
             monitor=self._monitor,
             executor=self._executor,
@@ -251,6 +257,8 @@ class Daemon:
         self._scheduler.add_job(
             self._tidy, "interval", seconds=TIDY_EVERY_S, next_run_time=self._clock(), id="tidy"
         )
+        # A command that found no daemon may leave its note after the start has looked for notes.
+        self._scheduler.add_job(self._take_spool, "interval", seconds=SPOOL_EVERY_S, id="spool")
         self._ticker.start()
         for model in self._config.models:
             self._due.add(model)
@@ -262,22 +270,30 @@ class Daemon:
 
     def _serve(self) -> None:
         """Wait for commands: signals put them into the queue, and this thread is the one that hears signals."""
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
-                signal.signal(number, self._on_signal)
         while True:
             command = self._commands.get()
             if self._broken is not None:
                 raise self._broken
             if command == "stop":
                 return
-            self._usr1_waiting.clear()
-            try:
-                tickets = self._control.request_by_signal()
-            except CtDaemonError as error:
-                log.error("signal.not_recorded", reason=error.reason, error=str(error))
-                continue
-            log.info("signal.acknowledged", demands=[ticket.demand.id for ticket in tickets])
+            if not self._retrain():
+                again = threading.Timer(RETRY_S, self._commands.put, args=("retrain",))
+                again.daemon = True
+                again.start()
+
+    def _retrain(self) -> bool:
+        """Record the wish of a SIGUSR1; whether that is done. Until then it stays the same wish."""
+        wish, self._wish = self._wish, None
+        if wish is None:
+            return True
+        try:
+            tickets = self._control.request_by_signal(wish)
+        except CtDaemonError as error:
+            log.error("signal.not_recorded", reason=error.reason, error=str(error))
+            self._wish = self._wish or wish
+            return False
+        log.info("signal.acknowledged", demands=[ticket.demand.id for ticket in tickets])
+        return True
 
     def _ledger_broke(self, error: StateError) -> None:
         """The disk refused a write: end with that error; a new start reads what really is on the disk."""
@@ -286,10 +302,11 @@ class Daemon:
         self._commands.put("broken")
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        # Runs between any two instructions of the main thread, itself included: no lock may be taken here.
         if number != signal.SIGUSR1:
             self._commands.put("stop")
-        elif not self._usr1_waiting.is_set():  # ten thousand of them are one wish
-            self._usr1_waiting.set()
+        elif self._wish is None:  # ten thousand of them are one wish
+            self._wish = uuid.uuid4().hex
             self._commands.put("retrain")
 
     def _stop(self) -> None:
@@ -305,6 +322,7 @@ class Daemon:
         self._worker.close()
         if self._ticker.is_alive():
             self._ticker.join(timeout=10.0)
+        self._retrain()  # a signal that came meanwhile is not forgotten
         self._api.stop()
         self._store.close()
         log.info("daemon.stopped")
@@ -413,7 +431,10 @@ class Daemon:
     def _note_trainer(self, run_id: str, pid: int, started: float) -> None:
         """Who trains is in the ledger before it works, so that a later daemon could end it."""
         with self._store.write() as tx:
-            self._store.runs.note_child(tx, self._store.runs.get(tx, run_id), pid, started)
+            run = self._store.runs.get(tx, run_id)
+            if run.cancel_requested:  # at the moment when its trainer was being started
+                raise TrainingError(f"run {run_id} is cancelled", reason="stopped")
+            self._store.runs.note_child(tx, run, pid, started)
 
     def _tidy(self) -> None:
         tidy(self._store, self._folders, self._config)

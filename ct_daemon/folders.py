@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from ct_daemon.errors import StateError
 from ct_daemon.types import BatchKind
 
 
@@ -77,10 +78,23 @@ class StateFolder:
         return str(path.relative_to(self.root))
 
     def make(self) -> None:
-        """Make the state folder and those that must exist before work starts, for nobody else's eyes."""
-        self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
-        for folder in (self.staging, self.spool, self.root / "snapshots", self.root / "work"):
-            folder.mkdir(exist_ok=True, mode=0o700)
+        """Make the state folder and those that must exist before work starts, for nobody else's eyes.
+
+        Raises
+        ------
+        StateError
+            `state_unusable` if the file system refuses.
+        """
+        try:
+            self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+            for folder in (self.staging, self.spool, self.root / "snapshots", self.root / "work"):
+                folder.mkdir(exist_ok=True, mode=0o700)
+        except OSError as error:
+            raise StateError(
+                f"the state folder {self.root} can't be made: {error.strerror} ({error.filename}); correct 'state' "
+                "in the configuration, or let this user write there",
+                reason="state_unusable",
+            ) from error
 
 
 @contextmanager

@@ -269,6 +269,9 @@ class DeployTarget(Protocol):
     def deploy(self, model: str, version: VersionFiles) -> None:
         """Make it live, atomically. Doing it twice is harmless."""
 
+    def withdraw(self, model: str) -> None:
+        """Let nothing be live. Doing it twice is harmless."""
+
 
 class Observer(Protocol):
     """Hears facts. It can't decide anything; its exceptions are logged and dropped."""

@@ -16,7 +16,7 @@ from ct_daemon.types import Batch, BatchStatus, Deployment, Run
 
 def model_document(store: Store, tx: Connection, model: str) -> dict[str, Any]:
     """One model: what is live, what was seen, what is going on."""
-    state = store.models.state(tx, model)
+    state = store.models.state_or_new(tx, model)
     live = store.deployments.live(tx, model)
     active = store.runs.active(tx, model)
     newest = store.decisions.newest(tx, model)

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from ct_daemon import __version__, views
 from ct_daemon.codec import plain
 from ct_daemon.control import Control, Ticket
-from ct_daemon.errors import ConflictError, CtDaemonError, StateError, UnknownNameError
+from ct_daemon.errors import ConflictError, CtDaemonError, DeployError, StateError, UnknownNameError
 from ct_daemon.explain import document as explain_document
 from ct_daemon.store.store import Store
 from ct_daemon.types import BatchStatus
@@ -58,9 +58,9 @@ def create_app(control: Control, store: Store, models: Sequence[str]) -> FastAPI
 
     @app.get("/healthz")
     def healthz() -> dict[str, Any]:
-        with store.read() as tx:
-            names = store.models.all(tx)
-        return {"status": "ok", "version": __version__, "models": len(names)}
+        failing = control.health()
+        status = "degraded" if failing else "ok"
+        return {"status": status, "version": __version__, "models": len(models), "failing": list(failing)}
 
     @app.get("/api/v1/models")
     def list_models() -> dict[str, Any]:
@@ -186,6 +186,8 @@ def _status_of(error: Exception) -> int:
         return 409
     if isinstance(error, StateError):
         return 507 if error.reason == "disk_full" else 503
+    if isinstance(error, DeployError):
+        return 502
     return 500
 
 

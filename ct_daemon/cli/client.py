@@ -15,6 +15,7 @@ from ct_daemon.errors import (
     ConflictError,
     CtDaemonError,
     DaemonUnreachableError,
+    DeployError,
     StateError,
     UnknownNameError,
 )
@@ -25,6 +26,7 @@ TIMEOUT_S = 30.0
 _CLASSES: dict[int, type[CtDaemonError]] = {
     404: UnknownNameError,
     409: ConflictError,
+    502: DeployError,
     503: StateError,
     507: StateError,
 }

@@ -87,10 +87,28 @@ class AliasTarget:
             failpoint("alias.switched")
             _sync(folder)
         except OSError as error:
-            raise DeployError(
-                f"{champion} can't be switched: {error.strerror}; let this user write there, or free some space",
-                reason="alias_not_switched",
-            ) from error
+            raise _not_switched(champion, error) from error
+
+    def withdraw(self, model: str) -> None:
+        """Take the links away: nothing is live. Durable when this returns, harmless when done twice.
+
+        Raises
+        ------
+        DeployError
+            `alias_in_the_way` if something else has the name of a link; `alias_not_switched` if the file system
+            refuses.
+        """
+        folder = self._folder_of(model) / model
+        champion = folder / CHAMPION
+        if champion.exists() and not champion.is_symlink():
+            raise _in_the_way(champion)
+        try:
+            for link in (champion, folder / CURRENT):
+                link.unlink(missing_ok=True)
+            if folder.is_dir():
+                _sync(folder)
+        except OSError as error:
+            raise _not_switched(champion, error) from error
 
 
 def _check(folder: Path, version: VersionFiles) -> None:
@@ -146,6 +164,13 @@ def _linked_beside(link: Path, text: Path) -> Path:
     new.symlink_to(text)
     _sync(link.parent)
     return new
+
+
+def _not_switched(champion: Path, error: OSError) -> DeployError:
+    return DeployError(
+        f"{champion} can't be switched: {error.strerror}; let this user write there, or free some space",
+        reason="alias_not_switched",
+    )
 
 
 def _in_the_way(link: Path) -> DeployError:

@@ -10,7 +10,6 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from ct_daemon.clock import model_time
 from ct_daemon.failpoints import failpoint
 from ct_daemon.monitor.watch import Watch
 from ct_daemon.pipeline.states import JOINABLE, RunState
@@ -63,23 +62,23 @@ class Decider:
         """Triggers, then policy, on what the ledger holds now; the answer and its consequence are one transaction."""
         model, wall = watch.model, self._clock()
         with self._store.write() as tx:
-            state = self._store.models.state(tx, model)
-            now = model_time(state.event_until_at, wall)
+            now = self._store.models.state(tx, model).now(wall)
             observation, situation = self._look(tx, watch, now)
             answers = [trigger.evaluate(observation, now) for trigger in watch.triggers]
             firings = tuple(a for a in answers if isinstance(a, Firing))
             quiet = tuple(a for a in answers if isinstance(a, Quiet))
             fresh = [f for f in firings if self._store.firings.add(tx, f, now)]
-            if fresh:
-                first, last = self._store.firings.unanswered(tx, model)
-                situation = _with_firings(situation, first, last)
+            self._store.firings.lapse(tx, model, [q.trigger for q in quiet], now)
+            first, last = self._store.firings.unanswered(tx, model, firings)
+            situation = replace(situation, first_firing_at=first, last_firing_at=last)
             decision = watch.policy.decide(model, firings, quiet, situation, observation.demands, now)
             recorded, is_new = self._store.decisions.record(
                 tx, decision, situation, _short(observation), wall
             )
             if decision.verdict is Verdict.START:
                 recorded = self._start(tx, recorded)
-            elif decision.serves and situation.active is not None:
+            elif situation.active is not None and situation.active.joinable:
+                # It has not read its data yet, so it will see all that is seen now.
                 self._store.demands.serve(tx, decision.serves, situation.active.id)
                 self._store.firings.answer(tx, model, situation.active.id)
         failpoint("decision.recorded")
@@ -133,7 +132,6 @@ class Decider:
                 )
             )
             windows = tuple(w for w in windows if w.measured_at >= deployment.at)
-        first, last = store.firings.unanswered(tx, model)
         rollbacks = [
             d.decided_at for d in store.deployments.list(tx, model, limit=20) if d.kind == "rollback"
         ]
@@ -153,10 +151,11 @@ class Decider:
             paused=state.paused,
             active=None
             if active is None
-            else ActiveRun(id=active.id, joinable=RunState(active.state) in JOINABLE),
+            else ActiveRun(
+                id=active.id,
+                joinable=RunState(active.state) in JOINABLE and not active.cancel_requested,
+            ),
             past=past,
-            first_firing_at=first,
-            last_firing_at=last,
             last_rollback_at=max(rollbacks, default=None),
             champion=observation.champion,
             labelled_rows=everything.labelled_rows,
@@ -173,10 +172,6 @@ def _past(run: Any) -> PastRun:  # noqa: ANN401
         ended_at=run.updated_at if ended is None else datetime.fromisoformat(ended),
         end=_ENDS[RunState(run.state)],
     )
-
-
-def _with_firings(situation: Situation, first: datetime | None, last: datetime | None) -> Situation:
-    return replace(situation, first_firing_at=first, last_firing_at=last)
 
 
 def _short(observation: Observation) -> dict[str, Any]:

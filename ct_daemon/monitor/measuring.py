@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 
+from sqlalchemy import Connection
+
 from ct_daemon.failpoints import failpoint
 from ct_daemon.folders import StateFolder
 from ct_daemon.monitor.watch import Watch
-from ct_daemon.pipeline.steps import champion_of
+from ct_daemon.pipeline.workshop import champion_of
 from ct_daemon.protocols import CompareRequest, JoinRequest, Worker
 from ct_daemon.store.store import Store
 from ct_daemon.types import Batch, BatchKind, BatchStatus, DriftMeasured, Event, QualityMeasured, Window
 
+PAGE = 1000
+"""So many batches are read from the ledger at once."""
 RECENT_PREDICTIONS = 200
 """So many batches of predictions wait for their labels; older ones are no longer looked at."""
 
@@ -97,15 +101,8 @@ class Measurer:
             if deployment is None or version is None:
                 return None
             begin = self._store.models.state(tx, model).window_seq_from
-            waiting = self._store.batches.list(
-                tx, model, status=BatchStatus.ACCEPTED, kind=BatchKind.ROWS, after_seq=begin, limit=10_000
-            )
-        chosen: list[Batch] = []
-        for batch in waiting:
-            chosen.append(batch)
-            if sum(b.rows for b in chosen) >= watch.settings.drift.window_rows:
-                break
-        else:
+            chosen = self._full_window(tx, watch, begin)
+        if chosen is None:
             return None
         profile = self._folders.profile(model, version.baseline_digest, chosen[-1].seq)
         profile.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -120,7 +117,8 @@ class Measurer:
         )
         with self._store.write() as tx:
             live = self._store.deployments.live(tx, model)
-            if live is None or live.seq != deployment.seq:
+            moved = self._store.models.state(tx, model).window_seq_from != begin
+            if live is None or live.seq != deployment.seq or moved:
                 return None  # deployed meanwhile: these rows are compared with the new baseline, or lie in it
             window = self._store.windows.add(
                 tx,
@@ -134,3 +132,24 @@ class Measurer:
             )
             self._store.models.set_window_from(tx, model, chosen[-1].seq)
         return window
+
+    def _full_window(self, tx: Connection, watch: Watch, begin: int) -> list[Batch] | None:
+        """The first batches after `begin` that make a window; None while they have too few rows."""
+        chosen: list[Batch] = []
+        missing = watch.settings.drift.window_rows
+        while True:
+            page = self._store.batches.list(
+                tx,
+                watch.model,
+                status=BatchStatus.ACCEPTED,
+                kind=BatchKind.ROWS,
+                after_seq=chosen[-1].seq if chosen else begin,
+                limit=PAGE,
+            )
+            for batch in page:
+                chosen.append(batch)
+                missing -= batch.rows
+                if missing <= 0:
+                    return chosen
+            if len(page) < PAGE:
+                return None

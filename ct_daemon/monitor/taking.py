@@ -16,7 +16,7 @@ from ct_daemon.errors import WorkerError
 from ct_daemon.failpoints import failpoint
 from ct_daemon.folders import StateFolder
 from ct_daemon.monitor.watch import Watch
-from ct_daemon.pipeline.steps import champion_of, files_of
+from ct_daemon.pipeline.workshop import champion_of, files_of
 from ct_daemon.protocols import Source, TakeRequest, TakeResult, VersionFiles, Worker
 from ct_daemon.store.store import Store
 from ct_daemon.types import (
@@ -192,7 +192,8 @@ class Taker:
     ) -> Outcome | None:
         model = watch.model
         if found.event_until_at is not None:
-            self._store.models.raise_event_time(tx, model, min(found.event_until_at, batch.arrived_at))
+            until = min(found.event_until_at, batch.arrived_at)
+            self._store.models.raise_event_time(tx, model, until, batch.arrived_at)
         if batch.kind is BatchKind.ROWS and found.contract is not None:
             known = self._store.models.state(tx, model).contract
             columns = watch.settings.data.columns

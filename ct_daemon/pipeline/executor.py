@@ -8,36 +8,31 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import structlog
 
-from ct_daemon.clock import model_time
-from ct_daemon.errors import (
-    ConflictError,
-    ContractError,
-    CtDaemonError,
-    StateError,
-    TrainingError,
-    WorkerError,
-)
+from ct_daemon.errors import ConflictError, CtDaemonError, StateError
 from ct_daemon.failpoints import failpoint
 from ct_daemon.folders import StateFolder
+from ct_daemon.pipeline.ends import CANCELLED, DiskFullError, end_of, is_full, on_purpose
 from ct_daemon.pipeline.states import ALLOWED, TERMINAL, RunState
-from ct_daemon.pipeline.steps import DATA_REASONS, STEPS, Move, Workshop, remove_work
+from ct_daemon.pipeline.steps import STEPS, remove_work
+from ct_daemon.pipeline.undo import undo
+from ct_daemon.pipeline.workshop import Move, Workshop
 from ct_daemon.protocols import TrainerRunner
 from ct_daemon.store.store import Store
 from ct_daemon.types import Event, ModelDeployed, Run, RunMoved
 
 log = structlog.get_logger(__name__)
 
-RETRY_S = 5.0
-"""How long to wait before a run is taken up again that could not even be recorded (disk full, ledger locked)."""
+RETRY_S, LONGEST_RETRY_S = 5.0, 300.0
+"""How long to wait for a ledger that is locked and a disk that is full; for the disk twice as long each time."""
 
-
-STOPPED_ON_PURPOSE = frozenset({(TrainingError, "stopped"), (WorkerError, "closed")})
-"""The step ended because somebody cancelled the run or the daemon stops."""
+WAITED_FOR = frozenset({"locked", "disk_full"})
+"""States of the ledger that pass."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,7 +118,7 @@ class Executor:
                 thread.join(timeout=0.2)
 
     def cancel(self, run_id: str) -> Run:
-        """End a run before it goes live.
+        """End a run before it goes live: at once if nobody has claimed it, else as soon as its step is ended.
 
         Raises
         ------
@@ -141,6 +136,9 @@ class Executor:
                     reason="run_deploying",
                 )
             self._store.runs.request_cancel(tx, run_id)
+        if state is RunState.QUEUED:
+            with suppress(ConflictError):  # claimed meanwhile: then whoever carries it sees the request
+                return self._record_now(run, CANCELLED)
         self._trainer.stop(run_id, grace_s=5.0)
         self.notify()
         with self._store.read() as tx:
@@ -160,25 +158,32 @@ class Executor:
         self._resumable.append(run)
 
     def _work(self) -> None:
-        while True:
-            run = self._next()
-            if run is None:
-                return
+        while not self._stopping:
+            run = None
             try:
-                self._carry(run)
+                run = self._next()
+                if run is not None:
+                    self._carry(run)
             except StateError as error:
-                log.error("run.not_recorded", run=run.id, reason=error.reason, error=str(error))
+                log.error("run.not_recorded", run=run and run.id, reason=error.reason, error=str(error))
                 self._again_later(run)
-            except Exception:
-                log.exception("run.lost_its_thread", run=run.id)
+            except Exception:  # the thread must live on: other runs need it
+                log.exception("run.lost_its_thread", run=run and run.id)
                 self._again_later(run)
             finally:
-                with self._changed:
-                    self._working.pop(run.id, None)
-                    self._changed.notify_all()
+                if run is not None:
+                    self._let_go(run)
 
-    def _again_later(self, run: Run) -> None:
-        """The ledger could not be written; the run keeps its recorded state and is taken up again."""
+    def _let_go(self, run: Run) -> None:
+        with self._changed:
+            self._working.pop(run.id, None)
+            self._changed.notify_all()
+
+    def _again_later(self, run: Run | None) -> None:
+        """Something unforeseen: the run keeps its recorded state and is taken up again."""
+        if run is None:
+            self._pause(RETRY_S)
+            return
         timer = threading.Timer(RETRY_S, self._retake, args=(run,))
         timer.daemon = True
         timer.start()
@@ -198,25 +203,20 @@ class Executor:
         self.notify()
 
     def _next(self) -> Run | None:
-        """The next run to work on; None when stopping."""
-        while True:
-            with self._changed:
-                if self._stopping:
-                    return None
-                run = self._resumable.pop(0) if self._resumable else None
-                if run is not None:
-                    self._working[run.id] = run
-                    return run
-            try:
-                run = self._claim()
-            except StateError as error:
-                log.error("run.not_claimed", reason=error.reason, error=str(error))
-                run = None
-            if run is not None:
+        """The next run to work on; None when there was none for a while, or when stopping."""
+        with self._changed:
+            if self._stopping:
+                return None
+            if self._resumable:
+                run = self._resumable.pop(0)
+                self._working[run.id] = run
                 return run
+        found = self._claim()
+        if found is None:
             with self._changed:
                 if not self._stopping and not self._resumable:
                     self._changed.wait(timeout=RETRY_S)
+        return found
 
     def _claim(self) -> Run | None:
         with self._store.read() as tx:
@@ -231,10 +231,12 @@ class Executor:
             try:
                 with self._store.write() as tx:
                     run, moved = self._store.runs.claim(tx, waiting.id, RunState.SNAPSHOTTING, self._clock())
-            except ConflictError:
-                with self._changed:
-                    self._working.pop(waiting.id, None)
-                continue  # cancelled, or another thread was faster
+            except ConflictError:  # cancelled, or another thread was faster
+                self._let_go(waiting)
+                continue
+            except BaseException:
+                self._let_go(waiting)
+                raise
             failpoint("run.claimed")
             self._emit(RunMoved(run=run, transition=moved))
             return run
@@ -248,48 +250,84 @@ class Executor:
                 run, Move(to=RunState.FAILED, reason="model_removed", detail="not configured any more")
             )
             return
+        full = 0
         while RunState(run.state) not in TERMINAL:
             with self._store.read() as tx:
                 wanted = self._store.runs.get(tx, run.id).cancel_requested
             if wanted and RunState.CANCELLED in ALLOWED[RunState(run.state)]:
-                move = Move(to=RunState.CANCELLED, reason="cancelled", detail="a person cancelled it")
-            elif self._stopping:
+                run = self._record(run, CANCELLED)
+                continue
+            if self._stopping:
                 log.info("run.interrupted", run=run.id, model=run.model, state=run.state)
                 return
-            else:
-                found = self._step(shop, run)
-                if found is None:
-                    continue
-                move = found
-            run = self._record(run, move)
+            try:
+                move = self._step(shop, run)
+            except DiskFullError as error:
+                log.warning("run.waits_for_space", run=run.id, model=run.model, error=str(error))
+                self._pause(min(RETRY_S * 2.0**full, LONGEST_RETRY_S))
+                full += 1
+                continue
+            if move is not None:
+                run = self._record(run, move)
 
     def _step(self, shop: Workshop, run: Run) -> Move | None:
-        """One step with its errors turned into ends; None when its trainer was stopped on purpose."""
+        """One step with its errors turned into ends; None when it was stopped on purpose.
+
+        Raises
+        ------
+        DiskFullError
+            The disk is full: nothing is wrong with the run, it waits for space.
+        """
         try:
             return STEPS[RunState(run.state)](shop, run)
-        except StateError as error:
-            if error.reason != "disk_full":
-                raise
-            return _end_of(error)
-        except CtDaemonError as error:
-            if (type(error), error.reason) in STOPPED_ON_PURPOSE:
-                return None
-            return _end_of(error)
         except Exception as error:
-            log.exception("run.step_broke", run=run.id, state=run.state)
-            return Move(
-                to=RunState.FAILED, reason="internal_error", detail=f"{type(error).__name__}: {error}"
-            )
+            if is_full(error):
+                raise DiskFullError(str(error)) from error
+            if not isinstance(error, CtDaemonError):
+                log.exception("run.step_broke", run=run.id, state=run.state)
+                error = CtDaemonError(f"{type(error).__name__}: {error}", reason="internal_error")
+            elif isinstance(error, StateError):
+                raise
+            elif on_purpose(error, stopping=self._stopping):
+                return None
+            return end_of(error, RunState(run.state))
+
+    def _pause(self, seconds: float) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._stopping, timeout=seconds)
 
     def _record(self, run: Run, move: Move) -> Run:
-        """Write the move down, with all that belongs to it, in one transaction."""
-        terminal = move.to in TERMINAL
-        results = dict(move.results)
+        """Write the move down, as soon as the ledger takes it.
+
+        What the step did is done: it is not done again only because another process holds the ledger's lock or the
+        disk is full at this moment.
+        """
+        while True:
+            try:
+                return self._record_now(run, move)
+            except StateError as error:
+                if error.reason not in WAITED_FOR or self._stopping:
+                    raise
+                log.warning("run.waits_for_ledger", run=run.id, reason=error.reason, error=str(error))
+                self._pause(RETRY_S)
+
+    def _record_now(self, run: Run, move: Move) -> Run:
+        """The move with all that belongs to it, in one transaction."""
+        shop = self._shops.get(run.model)
+        fails = move.to in TERMINAL and move.to is not RunState.SUCCEEDED
+        undone = undo(shop, run) if fails and shop is not None else None
         with self._store.write() as tx:
-            if terminal:
-                state = self._store.models.state(tx, run.model)
-                results["ended_at"] = model_time(state.event_until_at, self._clock()).isoformat()
             move.record(tx)
+            if undone is not None:
+                undone(tx)
+            wanted = self._store.runs.get(tx, run.id).cancel_requested
+            if wanted and move.to not in TERMINAL and RunState.CANCELLED in ALLOWED[RunState(run.state)]:
+                # Asked for while the step was at work: before it goes live is the last moment.
+                move = replace(move, to=CANCELLED.to, reason=CANCELLED.reason, detail=CANCELLED.detail)
+            terminal, results = move.to in TERMINAL, dict(move.results)
+            if terminal:
+                ended_at = self._store.models.state(tx, run.model).now(self._clock())
+                results["ended_at"] = ended_at.isoformat()
             moved, transition = self._store.runs.move(
                 tx,
                 run,
@@ -318,8 +356,3 @@ class Executor:
             if live is not None:
                 self._emit(ModelDeployed(deployment=live, version=version))
         self._ended(run.model)
-
-
-def _end_of(error: CtDaemonError) -> Move:
-    rejected = isinstance(error, TrainingError | ContractError) and error.reason in DATA_REASONS
-    return Move(to=RunState.REJECTED if rejected else RunState.FAILED, reason=error.reason, detail=str(error))

@@ -7,17 +7,15 @@ records the move in one transaction (with what else must be recorded together: `
 from __future__ import annotations
 
 import shutil
-import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import structlog
 from sqlalchemy import Connection
 
 from ct_daemon.codec import plain
-from ct_daemon.config import ModelSettings
+from ct_daemon.dataset.contract import refine
 from ct_daemon.dataset.manifest import make_snapshot, write_snapshot
 from ct_daemon.errors import DeployError, TrainingError
 from ct_daemon.evaluation.gate import judge
@@ -25,61 +23,23 @@ from ct_daemon.failpoints import failpoint
 from ct_daemon.folders import StateFolder
 from ct_daemon.manifests import check_folder, publish
 from ct_daemon.pipeline.states import RunState
+from ct_daemon.pipeline.workshop import Move, Workshop, champion_of, files_of
 from ct_daemon.protocols import (
-    DeployTarget,
-    TrainerRunner,
     TrainResult,
     TrainSpec,
     ValidateRequest,
     VerifyRequest,
     VersionFiles,
-    Worker,
 )
-from ct_daemon.store.store import Store
-from ct_daemon.types import ColumnKind, Contract, Deployment, DeploymentState, ModelVersion, Quality, Run
+from ct_daemon.types import ColumnKind, Contract, DeploymentState, ModelVersion, Quality, Run
 
-DATA_REASONS = frozenset(
-    {"too_few_rows", "single_class", "no_features", "contract_broken", "columns_missing"}
-)
-"""Reasons of a trainer that speak of the data, not of a fault: the run is rejected, not failed."""
-
+log = structlog.get_logger(__name__)
 
 CHAMPION_NOTES = {
     "before_refit": "the champion has seen these rows, so its candidate from before its refit stood for it",
     "champion_can_not_score": "the champion can't score these rows: their columns are not its own",
 }
 """How the champion was judged, where that is not simply as it serves."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Workshop:
-    """All that the steps of one model's runs work with."""
-
-    model: str
-    settings: ModelSettings
-    folders: StateFolder
-    store: Store
-    worker: Worker
-    trainer: TrainerRunner
-    target: DeployTarget
-    clock: Callable[[], datetime]
-    deploying: threading.RLock = field(default_factory=threading.RLock)
-    """Held while the target is switched, by a run or by a rollback."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Move:
-    """Where the run goes next and what is recorded with it, in the same transaction."""
-
-    to: RunState
-    reason: str | None = None
-    detail: str = ""
-    results: Mapping[str, Any] = field(default_factory=dict)
-    snapshot: str | None = None
-    candidate: int | None = None
-    record: Callable[[Connection], object] = lambda tx: None
-    failpoint: str | None = None
-    """Passed right after the move is recorded."""
 
 
 def snapshotting(shop: Workshop, run: Run) -> Move:
@@ -121,12 +81,14 @@ def validating(shop: Workshop, run: Run) -> Move:
     if found.reason is not None:
         return Move(to=RunState.REJECTED, reason=found.reason, detail=found.detail, results=results)
     results["contract"] = plain(found.contract)
-    return Move(
-        to=RunState.TRAINING,
-        results=results,
-        record=lambda tx: shop.store.models.set_contract(tx, shop.model, found.contract),
-        failpoint="validated.recorded",
-    )
+
+    def refined(tx: Connection) -> None:
+        """Batches that came meanwhile may have told more of the contract."""
+        known = shop.store.models.state(tx, shop.model).contract
+        contract = found.contract if known is None else refine(known, found.contract)
+        shop.store.models.set_contract(tx, shop.model, contract)
+
+    return Move(to=RunState.TRAINING, results=results, record=refined, failpoint="validated.recorded")
 
 
 def training(shop: Workshop, run: Run) -> Move:
@@ -200,57 +162,38 @@ def deploying(shop: Workshop, run: Run) -> Move:
         raise DeployError(f"version {version.version} is not made live: {tried.detail}", reason=tried.reason)
     with shop.deploying:
         with shop.store.write() as tx:
-            deployment = shop.store.deployments.add(
-                tx,
-                model=shop.model,
-                version=version.version,
-                baseline_digest=version.baseline_digest,
-                kind="deploy",
-                at=shop.clock(),
-                decided_at=run.decided_at,
-                run_id=run.id,
-            )
+            deployment = shop.store.deployments.of_run(tx, run.id)
+            if deployment is None:
+                deployment = shop.store.deployments.add(
+                    tx,
+                    model=shop.model,
+                    version=version.version,
+                    baseline_digest=version.baseline_digest,
+                    kind="deploy",
+                    at=shop.clock(),
+                    decided_at=run.decided_at,
+                    run_id=run.id,
+                )
+                # Rows that the version was trained on are its baseline; its first window begins after them.
+                shop.store.models.set_window_from(tx, shop.model, int(run.results["last_seq"]))
         failpoint("deployment.recorded")
         shop.target.deploy(shop.model, files)
-    # Rows that the version was trained on are its baseline; its first window begins after them.
-    return Move(
-        to=RunState.VERIFYING,
-        results={"deployment": deployment.seq},
-        record=lambda tx: shop.store.models.set_window_from(tx, shop.model, int(run.results["last_seq"])),
-        failpoint="deployed.recorded",
-    )
+    return Move(to=RunState.VERIFYING, results={"deployment": deployment.seq}, failpoint="deployed.recorded")
 
 
 def verifying(shop: Workshop, run: Run) -> Move:
-    """Read the live version back from the target and try it; put the one before back if it fails."""
+    """Read the live version back from the target and try it."""
     version, files = _candidate(shop, run)
     deployment = int(run.results["deployment"])
     fault = _fault_of_live(shop, files)
     failpoint("verified")
-    if fault is None:
-        return Move(
-            to=RunState.SUCCEEDED,
-            detail=f"version {version.version} is live",
-            record=lambda tx: shop.store.deployments.set_state(tx, deployment, DeploymentState.LIVE),
-            failpoint="verified.recorded",
-        )
-    with shop.store.read() as tx:
-        previous = next(
-            (
-                d.previous
-                for d in shop.store.deployments.list(tx, shop.model, limit=50)
-                if d.seq == deployment
-            ),
-            None,
-        )
-        before = None if previous is None else shop.store.versions.get(tx, shop.model, previous)
-    if before is not None:
-        shop.target.deploy(shop.model, files_of(shop.folders, before))
+    if fault is not None:
+        return Move(to=RunState.ROLLED_BACK, reason=fault[0], detail=fault[1])
     return Move(
-        to=RunState.ROLLED_BACK,
-        reason=fault[0],
-        detail=fault[1],
-        record=lambda tx: shop.store.deployments.set_state(tx, deployment, DeploymentState.UNDONE),
+        to=RunState.SUCCEEDED,
+        detail=f"version {version.version} is live",
+        record=lambda tx: shop.store.deployments.set_state(tx, deployment, DeploymentState.LIVE),
+        failpoint="verified.recorded",
     )
 
 
@@ -263,21 +206,6 @@ STEPS: Mapping[RunState, Callable[[Workshop, Run], Move]] = {
     RunState.DEPLOYING: deploying,
     RunState.VERIFYING: verifying,
 }
-
-
-def files_of(folders: StateFolder, version: ModelVersion) -> VersionFiles:
-    """Where a version lies, for another process."""
-    return VersionFiles(version=version.version, path=str(folders.root / version.path), digest=version.digest)
-
-
-def champion_of(
-    store: Store, tx: Connection, model: str
-) -> tuple[Deployment, ModelVersion] | tuple[None, None]:
-    """The live deployment and its version, or nothing."""
-    deployment = store.deployments.live(tx, model)
-    if deployment is None:
-        return None, None
-    return deployment, store.versions.get(tx, model, deployment.version)
 
 
 def _fault_of_live(shop: Workshop, files: VersionFiles) -> tuple[str, str] | None:
@@ -363,7 +291,10 @@ def _summary(result: TrainResult) -> dict[str, Any]:
 
 
 def remove_work(folders: StateFolder, run_id: str) -> None:
-    """A finished run needs its work folder no more."""
+    """A finished run needs its work folder no more; what can't be removed now is swept by a later start."""
     work: Path = folders.work(run_id)
-    if work.exists():
-        shutil.rmtree(work)
+    try:
+        if work.exists():
+            shutil.rmtree(work)
+    except OSError as error:
+        log.warning("work.left_behind", run=run_id, error=str(error))

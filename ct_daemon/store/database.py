@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Engine
 from ct_daemon.errors import StateError
 from ct_daemon.store.engines import close_writer, connect_reader, reader_engine, writer_engine
 from ct_daemon.store.faults import of_system, told
-from ct_daemon.store.migrate import SCRIPTS, backup, prepare, revision, standing
+from ct_daemon.store.migrate import SCRIPTS, backup, check, prepare, revision, standing
 
 BUSY_S = 5.0
 """How long a statement waits for a lock that another process holds."""
@@ -124,6 +124,22 @@ class Database:
         if self.on_broken is not None:
             self.on_broken(error)
 
+    def check(self) -> None:
+        """Look through the whole file; `StateError` with reason `corrupt` if it is damaged."""
+        with told(self.path):
+            check(self.path, self._busy_s)
+
+    def probe(self) -> None:
+        """Find out whether a fact could be recorded now: one page is written and committed.
+
+        Raises
+        ------
+        StateError
+            As `write`.
+        """
+        with self.write() as tx:
+            tx.exec_driver_sql("UPDATE alembic_version SET version_num = version_num")
+
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """A transaction that reads: one unchanging state of the ledger, however long the block takes."""
@@ -147,5 +163,9 @@ class Database:
             if readers is not None:
                 readers.dispose()
             writer, self._writer = self._writer, None
-            if writer is not None:
+            if writer is not None and self._broken is None:
                 close_writer(writer)
+            elif (
+                writer is not None
+            ):  # a disk that refused a write is not written to again, not even to tidy up
+                writer.dispose()

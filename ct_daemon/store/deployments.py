@@ -55,6 +55,10 @@ class Deployments:
             raise UnknownNameError(f"there is no deployment {seq}", reason="unknown_deployment")
         return values(tx, Deployment, _DEPLOYMENT.where(_T.c.seq == seq))[0]
 
+    def of_run(self, tx: Connection, run_id: str) -> Deployment | None:
+        """The deployment that a run has begun."""
+        return first(tx, Deployment, _DEPLOYMENT.where(_T.c.run_id == run_id))
+
     def live(self, tx: Connection, model: str) -> Deployment | None:
         """The deployment that counts."""
         return first(

@@ -15,6 +15,7 @@ from typing import Self
 
 from ct_daemon.clock import wall
 from ct_daemon.errors import StateError
+from ct_daemon.processes import identity
 from ct_daemon.store.faults import of_system
 
 _NOTE_BYTES = 4096
@@ -37,8 +38,8 @@ def holder(state: Path) -> Holder | None:
         found = Holder(pid=int(note["pid"]), host=str(note["host"]), started_at=str(note["started_at"]))
     except (OSError, ValueError, TypeError, KeyError):
         return None
-    alive = found.host != socket.gethostname() or Path(f"/proc/{found.pid}").exists()
-    return found if alive else None
+    elsewhere = found.host != socket.gethostname()
+    return found if elsewhere or identity(found.pid) == note.get("identity") else None
 
 
 class StateLock:
@@ -89,7 +90,12 @@ class StateLock:
                 "state folder of its own",
                 reason="state_in_use",
             ) from error
-        note = {"pid": os.getpid(), "host": socket.gethostname(), "started_at": self._clock().isoformat()}
+        note = {
+            "pid": os.getpid(),
+            "identity": identity(os.getpid()),
+            "host": socket.gethostname(),
+            "started_at": self._clock().isoformat(),
+        }
         os.ftruncate(handle, 0)
         os.pwrite(handle, (json.dumps(note) + "\n").encode(), 0)
 

@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, or_, select, update
 from sqlalchemy.dialects.sqlite import insert
 
+from ct_daemon.clock import model_time
 from ct_daemon.errors import UnknownNameError
 from ct_daemon.store import schema
 from ct_daemon.store.columns import columns_of, first, values
@@ -29,6 +30,13 @@ class ModelState:
     last_error: str | None = None
     window_seq_from: int = 0
     """Batches after this one belong to the next drift window."""
+    clock_at: datetime | None = None
+    clock_set_at: datetime | None = None
+    """The model's clock, as `clock.model_time` reads it."""
+
+    def now(self, wall: datetime) -> datetime:
+        """Model time at a moment of the wall clock."""
+        return model_time(self.clock_at, self.clock_set_at, wall)
 
 
 _T = schema.models
@@ -51,6 +59,10 @@ class Models:
             raise _unknown(model)
         return found
 
+    def state_or_new(self, tx: Connection, model: str) -> ModelState:
+        """Like `state`; a model that is configured but that no daemon has seen yet is as if new."""
+        return first(tx, ModelState, _STATE.where(_T.c.model == model)) or ModelState(model=model)
+
     def all(self, tx: Connection) -> tuple[ModelState, ...]:
         """All models by name, those no longer configured too."""
         return values(tx, ModelState, _STATE.order_by(_T.c.model))
@@ -67,10 +79,13 @@ class Models:
         """From now on rows must look like this."""
         self._set(tx, model, contract=contract)
 
-    def raise_event_time(self, tx: Connection, model: str, at: datetime) -> None:
-        """Note an event time; an older one than the newest seen changes nothing."""
+    def raise_event_time(self, tx: Connection, model: str, at: datetime, seen_at: datetime) -> None:
+        """Note an event time that was seen at a moment of the wall clock; model time never goes back by it."""
         behind = or_(_T.c.event_until_at.is_(None), _T.c.event_until_at < at)
         tx.execute(update(_T).where(_T.c.model == model, behind).values(event_until_at=at))
+        state = self.state(tx, model)
+        if state.clock_at is None or state.now(seen_at) < at:
+            self._set(tx, model, clock_at=at, clock_set_at=seen_at)
 
     def set_window_from(self, tx: Connection, model: str, seq: int) -> None:
         """Let the next drift window begin after the batch `seq`."""

@@ -46,8 +46,8 @@ ACCEPTED = text("status = 'accepted'")
 """A batch that counts."""
 PENDING = text("run_id IS NULL AND cancelled = 0")
 """A demand that waits."""
-UNANSWERED = text("run_id IS NULL")
-"""A firing that no run has answered."""
+UNANSWERED = text("run_id IS NULL AND lapsed_at IS NULL")
+"""A firing that no run has answered and whose evidence is still there."""
 ACTIVE = text("active = 1")
 """A run that has not ended."""
 
@@ -71,6 +71,8 @@ models = Table(
     Column("event_until_at", UtcTime),
     Column("last_error", AnyText),
     _must("window_seq_from", Integer),
+    Column("clock_at", UtcTime),
+    Column("clock_set_at", UtcTime),
 )
 
 batches = Table(
@@ -182,6 +184,7 @@ firings = Table(
     _must("evidence", Json(dict)),
     _must("at", UtcTime),
     Column("run_id", Text),
+    Column("lapsed_at", UtcTime),
     UniqueConstraint("model", "trigger", "dedupe_key"),
     Index("firings_by_model", "model", "seq"),
     Index("firings_unanswered", "model", "at", sqlite_where=UNANSWERED),

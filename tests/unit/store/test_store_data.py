@@ -47,20 +47,38 @@ def test_knowing_a_model_again_keeps_what_is_known_of_it(store):
 
 def test_event_time_only_goes_forward_and_is_exact_in_any_zone(store, at):
     with store.write() as tx:
-        store.models.raise_event_time(tx, "m", at(5))
-        store.models.raise_event_time(tx, "m", at(4.999999))
+        store.models.raise_event_time(tx, "m", at(5), at(9))
+        store.models.raise_event_time(tx, "m", at(4.999999), at(9))
         assert store.models.state(tx, "m").event_until_at == at(5)
         east = at(5.000001).astimezone(timezone(timedelta(hours=9)))
-        store.models.raise_event_time(tx, "m", east)
+        store.models.raise_event_time(tx, "m", east, at(9))
         found = store.models.state(tx, "m").event_until_at
         assert found == east
         assert found.tzinfo is UTC
         assert store.models.state(tx, "other").event_until_at is None
 
 
+def test_model_time_goes_on_with_the_wall_and_is_never_ahead_of_it_nor_goes_back(store, at):
+    def now(wall):
+        return store.models.state(tx, "m").now(at(wall))
+
+    with store.write() as tx:
+        assert now(100) == at(100)  # no event time known
+        store.models.raise_event_time(tx, "m", at(5), at(100))
+        assert (now(100), now(130)) == (at(5), at(35))
+        assert now(90) == at(5)  # the wall clock was set back
+        store.models.raise_event_time(tx, "m", at(20), at(130))  # behind the model's clock
+        assert now(130) == at(35)
+        assert store.models.state(tx, "m").event_until_at == at(20)
+        store.models.raise_event_time(tx, "m", at(128), at(131))
+        assert (now(131), now(141)) == (at(128), at(138))
+        store.models.raise_event_time(tx, "m", at(500), at(140))
+        assert now(200) == at(200)
+
+
 def test_a_naive_time_is_refused(store):
     with pytest.raises(StatementError, match="naive time"), store.write() as tx:
-        store.models.raise_event_time(tx, "m", datetime(2026, 1, 1))  # noqa: DTZ001
+        store.models.raise_event_time(tx, "m", datetime(2026, 1, 1), datetime(2026, 1, 1))  # noqa: DTZ001
 
 
 def test_an_unknown_model_is_named(store):

@@ -78,17 +78,20 @@ def _firing(key, trigger=TriggerKind.CONCEPT_DRIFT, model="m"):
 
 
 def test_the_same_evidence_fires_once_and_a_run_answers_all(store, at):
+    claims = [_firing("w1"), _firing("w2"), _firing("w1", TriggerKind.NEW_DATA)]
     with store.write() as tx:
-        assert store.firings.unanswered(tx, "m") == (None, None)
+        assert store.firings.unanswered(tx, "m", claims) == (None, None)
         assert store.firings.add(tx, _firing("w1"), at(1))
         assert store.firings.add(tx, _firing("w2"), at(2))
         assert store.firings.add(tx, _firing("w1", TriggerKind.NEW_DATA), at(3))
         assert store.firings.add(tx, _firing("w1", model="other"), at(9))
         assert not store.firings.add(tx, _firing("w1"), at(4))
-        assert store.firings.unanswered(tx, "m") == (at(1), at(3))
+        assert store.firings.unanswered(tx, "m", claims) == (at(1), at(3))
+        assert store.firings.unanswered(tx, "m", claims[2:]) == (at(1), at(3))
+        assert store.firings.unanswered(tx, "m", [_firing("w9")]) == (None, None)
         store.firings.answer(tx, "m", "run-1")
-        assert store.firings.unanswered(tx, "m") == (None, None)
-        assert store.firings.unanswered(tx, "other") == (at(9), at(9))
+        assert store.firings.unanswered(tx, "m", claims) == (None, None)
+        assert store.firings.unanswered(tx, "other", claims) == (at(9), at(9))
         assert not store.firings.add(tx, _firing("w2"), at(5))  # answered evidence stays known
         assert store.firings.add(tx, _firing("w3"), at(6))
         store.firings.answer(tx, "m", "run-2")
@@ -102,6 +105,31 @@ def test_the_same_evidence_fires_once_and_a_run_answers_all(store, at):
         assert found[0].firing == _firing("w3")
         assert found[0].at == at(6)
         assert len(store.firings.list(tx, "m", limit=1)) == 1
+
+
+def test_evidence_that_is_gone_lapses_and_counts_anew_when_it_is_back(store, at):
+    drift, data = _firing("w1"), _firing("n1", TriggerKind.NEW_DATA)
+    with store.write() as tx:
+        store.firings.add(tx, drift, at(1))
+        store.firings.add(tx, data, at(2))
+        store.firings.lapse(tx, "m", [TriggerKind.CONCEPT_DRIFT], at(3))
+        assert store.firings.unanswered(tx, "m", [drift]) == (None, None)
+        assert store.firings.unanswered(tx, "m", [data]) == (at(2), at(2))
+        assert store.firings.add(tx, drift, at(4))  # back again: as if it had not been there
+        assert store.firings.unanswered(tx, "m", [drift]) == (at(2), at(4))
+        store.firings.answer(tx, "m", "run-1")
+        store.firings.lapse(tx, "m", [TriggerKind.CONCEPT_DRIFT], at(5))
+        assert not store.firings.add(tx, drift, at(6))  # answered evidence does not lapse
+        assert [one.lapsed_at for one in store.firings.list(tx, "m")] == [None, None]
+
+
+def test_a_demand_is_no_evidence(store, at):
+    wish = _firing("d1", TriggerKind.ON_DEMAND)
+    with store.write() as tx:
+        store.firings.add(tx, _firing("w1"), at(1))
+        store.firings.add(tx, wish, at(2))
+        assert store.firings.unanswered(tx, "m", [wish]) == (None, None)
+        assert store.firings.unanswered(tx, "m", [wish, _firing("w1")]) == (at(1), at(1))
 
 
 # --- decisions -------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import event
 
 from ct_daemon.store.retention import expired
-from ct_daemon.types import BatchKind, BatchStatus
+from ct_daemon.types import BatchKind, BatchStatus, TriggerKind
 
 HOT = {
     "known": lambda s, tx, at: s.batches.known(tx, "m", "rows"),
@@ -22,7 +22,8 @@ HOT = {
     "outcomes": lambda s, tx, at: s.feedback.outcomes(tx, "m", after_seq=1),
     "windows": lambda s, tx, at: s.windows.list(tx, "m", version=1, baseline_digest="b", limit=9),
     "pending": lambda s, tx, at: s.demands.pending(tx, "m"),
-    "unanswered": lambda s, tx, at: s.firings.unanswered(tx, "m"),
+    "unanswered": lambda s, tx, at: s.firings.unanswered(tx, "m", []),
+    "lapse": lambda s, tx, at: s.firings.lapse(tx, "m", [TriggerKind.NEW_DATA], at(1)),
     "answer": lambda s, tx, at: s.firings.answer(tx, "m", "r"),
     "firings": lambda s, tx, at: s.firings.list(tx, "m"),
     "newest decision": lambda s, tx, at: s.decisions.newest(tx, "m"),

@@ -13,14 +13,16 @@ from ct_daemon.errors import StateError
 from ct_daemon.store import schema
 from ct_daemon.store.database import Database
 from ct_daemon.store.migrate import SCRIPTS
+from ct_daemon.store.store import Store
 
-SECOND = '''
+NEWEST = max(path.name[1:5] for path in (SCRIPTS / "versions").glob("v*.py"))
+LATER = '''
 """A later revision."""
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0002"
-down_revision = "0001"
+revision = "9999"
+down_revision = "{newest}"
 
 
 def upgrade():
@@ -31,12 +33,12 @@ def upgrade():
 
 @pytest.fixture
 def later(tmp_path):
-    """The migrations of a later version of ours, whose second revision ends with the given statement."""
+    """The migrations of a later version of ours, whose newest revision ends with the given statement."""
 
     def make(statement):
         folder = tmp_path / "later%20migrations"  # a percent sign must not confuse the configuration
         shutil.copytree(SCRIPTS, folder, ignore=shutil.ignore_patterns("__pycache__"))
-        (folder / "versions" / "v0002_later.py").write_text(SECOND.format(statement=statement))
+        (folder / "versions" / "v9999_later.py").write_text(LATER.format(statement=statement, newest=NEWEST))
         return folder
 
     return make
@@ -111,12 +113,38 @@ def test_an_older_ledger_is_copied_and_migrated(old, later):
         assert tx.execute(text("SELECT a FROM later")).scalar() == 1
         assert tx.execute(text("SELECT model FROM models")).scalar() == "m"
     database.close()
-    copy = old.with_name("ledger.db.0001.backup")
+    copy = old.with_name(f"ledger.db.{NEWEST}.backup")
     assert "later" not in _tables(copy)
     before = Database.open_readonly(copy)
     with before.read() as tx:
         assert tx.execute(text("SELECT model FROM models")).scalar() == "m"
     before.close()
+
+
+def test_a_ledger_of_the_first_revision_is_brought_up_with_all_it_holds(tmp_path):
+    first = tmp_path / "first"
+    shutil.copytree(SCRIPTS, first, ignore=shutil.ignore_patterns("__pycache__"))
+    for path in (first / "versions").glob("v*.py"):
+        if not path.name.startswith("v0001"):
+            path.unlink()
+    path = tmp_path / "ledger.db"
+    database = Database(path, scripts=first)
+    with database.write() as tx:
+        tx.execute(text("INSERT INTO models (model, paused, window_seq_from) VALUES ('m', 1, 7)"))
+        tx.execute(
+            text(
+                "INSERT INTO firings (model, trigger, dedupe_key, reason, evidence, at) VALUES "
+                "('m', 'new_data', 'k', 'r', '{}', '2026-01-01T00:00:00.000000+00:00')"
+            )
+        )
+    database.close()
+    with Store(Database(path)) as store, store.read() as tx:
+        state = store.models.state(tx, "m")
+        assert (state.paused, state.window_seq_from, state.clock_at) == (True, 7, None)
+        (found,) = store.firings.list(tx, "m")
+        assert found.lapsed_at is None
+        assert store.firings.unanswered(tx, "m", [found.firing]) == (found.at, found.at)
+    assert path.with_name("ledger.db.0001.backup").exists()
 
 
 def test_a_migration_that_fails_leaves_the_older_ledger(old, later):
@@ -143,5 +171,5 @@ def test_a_newer_ledger_is_refused_by_name_and_left_alone(old, later):
             Database(old, readonly=readonly)
         assert caught.value.reason == "newer_schema"
         assert str(old) in str(caught.value)
-        assert "0002" in str(caught.value)
+        assert "9999" in str(caught.value)
     assert old.read_bytes() == before
