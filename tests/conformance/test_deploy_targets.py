@@ -12,13 +12,19 @@ from ct_daemon.deployment.alias import AliasTarget
 from ct_daemon.errors import DeployError
 from ct_daemon.manifests import write_manifest
 from ct_daemon.protocols import DeployTarget, VersionFiles
+from ct_daemon.testing import MemoryTarget
 
 
 def _alias(root: Path) -> DeployTarget:
     return AliasTarget(lambda _: root / "deploy")
 
 
-MAKERS: dict[str, Callable[[Path], DeployTarget]] = {"alias": _alias}
+def _memory(root: Path) -> DeployTarget:
+    return MemoryTarget(SHELVES.setdefault(root, {}))
+
+
+SHELVES: dict[Path, dict[str, VersionFiles]] = {}
+MAKERS: dict[str, Callable[[Path], DeployTarget]] = {"alias": _alias, "memory": _memory}
 
 
 @pytest.fixture(params=MAKERS)
@@ -64,6 +70,19 @@ def test_an_older_version_can_be_put_back(target: DeployTarget, publish: Publish
     for version in (first, second, first):
         target.deploy("credit", version)
     assert target.current("credit") == first
+
+
+def test_what_is_withdrawn_is_live_no_more_and_can_come_back(target: DeployTarget, publish: Publish) -> None:
+    version = publish("credit", 1)
+    target.withdraw("credit")  # nothing there: harmless
+    target.deploy("credit", version)
+    target.deploy("churn", publish("churn", 1))
+    for _ in range(2):
+        target.withdraw("credit")
+        assert target.current("credit") is None
+    assert target.current("churn") is not None
+    target.deploy("credit", version)
+    assert target.current("credit") == version
 
 
 def test_models_do_not_touch_each_other(target: DeployTarget, publish: Publish) -> None:

@@ -1,4 +1,4 @@
-"""Small, seeded data and folders for tests of this project and of yours."""
+"""Small, seeded data, and the proper way to let it arrive."""
 
 from __future__ import annotations
 

@@ -1,0 +1,65 @@
+"""A rollback puts a whole version back, or nothing changes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from ct_daemon.errors import ConflictError, DeployError
+from ct_daemon.testing.fakes import fault
+from ct_daemon.types import DeploymentState
+
+Make = Callable[..., Any]
+
+
+def two_versions(one: Any) -> None:
+    one.first_version()
+    one.arrive("second")
+    one.control.request_run("m", origin="cli")
+    one.ended(2)
+    assert (one.live(), one.shown()) == (2, 2)
+
+
+def test_the_version_before_is_put_back_and_the_answer_says_that_it_is_live(loop: Make) -> None:
+    one = loop()
+    two_versions(one)
+    deployment = one.control.rollback("m")
+    assert (deployment.version, deployment.previous, deployment.state) == (1, 2, DeploymentState.LIVE)
+    assert (one.live(), one.shown()) == (1, 1)
+
+
+def test_a_version_that_was_altered_is_not_put_back(loop: Make) -> None:
+    one = loop()
+    two_versions(one)
+    (one.folders.version("m", 1) / "model.skops").write_bytes(b"altered")
+    with pytest.raises(DeployError) as caught:
+        one.control.rollback("m")
+    assert caught.value.reason == "digest_mismatch"
+    assert (one.live(), one.shown()) == (2, 2)
+
+
+def test_a_target_that_refuses_leaves_what_was_live_in_ledger_and_target(loop: Make) -> None:
+    one = loop()
+    two_versions(one)
+    one.target.errors["deploy"] = [fault(DeployError, "alias_not_switched")]
+    with pytest.raises(DeployError) as caught:
+        one.control.rollback("m")
+    assert caught.value.reason == "alias_not_switched"
+    assert (one.live(), one.shown()) == (2, 2)
+    assert one.control.rollback("m").version == 1
+
+
+def test_there_is_nothing_to_go_back_to(loop: Make) -> None:
+    one = loop()
+    with pytest.raises(ConflictError) as caught:
+        one.control.rollback("m")
+    assert caught.value.reason == "nothing_live"
+    one.first_version()
+    with pytest.raises(ConflictError) as caught:
+        one.control.rollback("m")
+    assert caught.value.reason == "no_version_before"
+    with pytest.raises(ConflictError) as caught:
+        one.control.rollback("m", 1)
+    assert caught.value.reason == "already_live"
