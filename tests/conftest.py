@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
+
+from ct_daemon.testing import drop, rows
+from tests.acceptance.rig import Rig
 
 settings.register_profile("fixed", derandomize=True, deadline=None, print_blob=True)
 settings.load_profile("fixed")
@@ -22,3 +29,57 @@ def shared() -> Path:
     if not path.is_dir():
         pytest.fail(f"CT_DAEMON_SHARED={folder} is not a folder")
     return path
+
+
+@pytest.fixture(scope="session")
+def with_a_model(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """A site whose daemon has made its first model from 400 rows and was stopped. Only to be copied.
+
+    Made once for all processes of a test run: the first one that asks makes it, the others wait for it.
+    """
+    base = tmp_path_factory.getbasetemp()
+    shared = (base if worker_id == "master" else base.parent) / "with-a-model"
+    shared.mkdir(exist_ok=True)
+    with (shared / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        folder, made = shared / "site", shared / "made"
+        if not made.exists():
+            make_a_model(folder)
+            made.touch()
+    return folder
+
+
+def make_a_model(folder: Path) -> None:
+    """From nothing to version 1, by the real command."""
+    site = Rig(folder).start()
+    drop(site.inbox, "first.parquet", rows(400, seed=1))
+    site.wait(lambda: site.run_ended(count=1), "the first run ended")
+    assert site.stop() == 0
+    assert site.champion() == 1
+    (site.inbox / "first.parquet").unlink()  # a copy of it would be another file with the same bytes
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Iterator[Callable[..., Rig]]:
+    """A function that makes rigs in this test's folder."""
+    made: list[Rig] = []
+
+    def make(name: str = "site", **options: Any) -> Rig:
+        made.append(Rig(tmp_path / name, **options))
+        return made[-1]
+
+    yield make
+    for one in made:
+        if one.process is not None and one.process.poll() is None:
+            one.kill()
+
+
+@pytest.fixture
+def warm(rig: Callable[..., Rig], with_a_model: Path, tmp_path: Path) -> Callable[..., Rig]:
+    """Like `rig`, but the site has a first model already."""
+
+    def make(name: str = "site", **options: Any) -> Rig:
+        shutil.copytree(with_a_model, tmp_path / name, symlinks=True)
+        return rig(name, **options)
+
+    return make

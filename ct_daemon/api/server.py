@@ -55,7 +55,7 @@ class ApiServer:
             self._thread.join(timeout=10.0)
         if self._socket is not None:
             self._socket.close()
-            with suppress(FileNotFoundError):
+            with suppress(OSError):  # gone, or the disk is broken: the next start clears what is left
                 self._folders.socket.unlink()
 
     def _bind(self) -> socket.socket:

@@ -7,6 +7,7 @@ import json
 import os
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -102,7 +103,8 @@ class StateLock:
     def release(self) -> None:
         """Give the lock back. Doing it twice is harmless."""
         if self._handle is not None:
-            os.ftruncate(self._handle, 0)
+            with suppress(OSError):  # a note left by a broken disk says less than the error that ended us
+                os.ftruncate(self._handle, 0)
             os.close(self._handle)
             self._handle = None
 

@@ -2,30 +2,28 @@
 
 ``python tests/crash/failing_disk.py daemon ARM ERRNO run CONFIG``
     The daemon; every write and sync to a file fails while the file ARM is there.
-``python tests/crash/failing_disk.py sweep FOLDER ERRNO``
-    The story of one run, recorded and published in this one process, again and again in new folders below FOLDER:
-    the n-th of those calls fails, for n = 1, 2, 3, ..., until the story passes without any failing. Each time the
-    folder is opened anew and held against what had been promised. Prints one JSON document.
+``python tests/crash/failing_disk.py sweep FOLDER ERRNO STRIDE``
+    A story of demands and published versions in this one process, again and again in new folders below FOLDER: the
+    n-th of those calls fails, for n = 1, 1 + STRIDE, 1 + 2 STRIDE, ..., until the story passes without any failing.
+    Each time the folder is opened anew and held against what had been promised. Prints one JSON document.
 """
 
 from __future__ import annotations
 
 import ctypes
 import json
-import os
 import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from ct_daemon.cli.main import main as command
 from ct_daemon.deployment.alias import AliasTarget
-from ct_daemon.errors import CtDaemonError, StateError
+from ct_daemon.errors import CtDaemonError
 from ct_daemon.folders import StateFolder
-from ct_daemon.manifests import check_folder
 from ct_daemon.store.store import Store
-from ct_daemon.types import Demand
-from tests.crash.publisher import AT, make_version
+from tests.crash.publisher import demand_of, faults, make_version
 
 PRELOAD = "fiu_posix_preload.so"
 LIBRARY = "libfiu.so.0"
@@ -86,7 +84,7 @@ def daemon(arm: Path, error: int, arguments: list[str]) -> None:
 
 
 class Story:
-    """Ten runs' worth of facts would say no more than one: demands, a version, an alias, then again."""
+    """Two demands and two versions, promised one by one."""
 
     def __init__(self, folder: Path) -> None:
         self.folders = StateFolder(folder)
@@ -94,7 +92,7 @@ class Story:
         self.versions: list[int] = []
 
     def tell(self) -> None:
-        """Promise by promise; ends at the first error."""
+        """Ends at the first error."""
         self.folders.make()
         with Store.open(self.folders.root) as store:
             with store.write() as tx:
@@ -102,14 +100,7 @@ class Story:
             self.folders.version("m", 1).parent.mkdir(parents=True, exist_ok=True)
             target = AliasTarget(lambda model: self.folders.deploy)
             for number in (1, 2):
-                demand = Demand(
-                    id=f"d-{number}",
-                    model="m",
-                    origin="cli",
-                    dedupe_key=f"key:{number}",
-                    force=False,
-                    asked_at=AT,
-                )
+                demand = demand_of(number)
                 with store.write() as tx:
                     store.demands.add(tx, demand)
                 self.demands.append(demand.id)
@@ -117,54 +108,38 @@ class Story:
                 self.versions.append(number)
 
     def broken(self) -> list[str]:
-        """What a process that comes after finds wrong."""
-        found = []
-        with Store.open(self.folders.root) as store, store.read() as tx:
-            (sound,) = tx.exec_driver_sql("PRAGMA integrity_check").one()
-            if sound != "ok":
-                found.append(f"ledger: {sound}")
-            kept = {demand.id for demand in store.demands.pending(tx, "m")}
-            found += [f"demand {demand} is lost" for demand in self.demands if demand not in kept]
-            registered = {version.version: version for version in store.versions.list(tx, "m")}
-            found += [f"version {number} is lost" for number in self.versions if number not in registered]
-            for version in registered.values():
-                _, digest = check_folder(self.folders.root / version.path)
-                if digest != version.digest:
-                    found.append(f"version {version.version} is another one")
-        if self.versions:
-            document, _ = check_folder((self.folders.deploy / "m" / "champion").resolve())
-            if document["version"] < self.versions[-1]:
-                found.append(f"alias shows {document['version']} after {self.versions[-1]} was promised")
-        return found
+        """What whoever comes after finds wrong."""
+        try:
+            return faults(self.folders.root, self.demands, self.versions)
+        except CtDaemonError as error:
+            return [f"can't be opened: {error.reason}"]
 
 
-def sweep(folder: Path, error: int) -> dict[str, Any]:
-    state = {"count": 0, "fail_at": 0}
+def sweep(folder: Path, error: int, stride: int) -> dict[str, Any]:
+    count, fail_at = 0, 1 - stride
 
     def due(call: str) -> bool:
-        state["count"] += 1
-        return state["count"] == state["fail_at"]
+        nonlocal count
+        count += 1
+        return count == fail_at
 
-    reasons: dict[str, int] = {}
+    reasons: Counter[str] = Counter()  # of the ends of the story
     broken: list[str] = []
-    while True:
-        state["fail_at"] += 1
-        state["count"] = 0
-        story = Story(folder / f"{state['fail_at']:04d}")
-        faults = Faults(error, due)
+    while count >= fail_at:
+        fail_at, count = fail_at + stride, 0
+        story, reason = Story(folder / f"{fail_at:04d}"), "none"
+        failing = Faults(error, due)
         try:
             story.tell()
-            reason = "none"
         except CtDaemonError as failed:
             reason = failed.reason
-            if isinstance(failed, StateError) is False and not failed.reason:
-                raise
+        except OSError as failed:  # of the files that a trainer would write
+            reason = failed.strerror or "?"
         finally:
-            faults.end()
-        reasons[reason] = reasons.get(reason, 0) + 1
-        broken += [f"call {state['fail_at']} ({reason}): {fault}" for fault in story.broken()]
-        if state["count"] < state["fail_at"]:
-            return {"calls": state["count"], "reasons": reasons, "broken": broken}
+            failing.end()
+        reasons[reason] += 1
+        broken += [f"call {fail_at} ({reason}): {fault}" for fault in story.broken()]
+    return {"calls": count, "reasons": reasons, "broken": broken}
 
 
 if __name__ == "__main__":
@@ -172,6 +147,4 @@ if __name__ == "__main__":
     if what == "daemon":
         daemon(Path(where), int(number), rest)
     else:
-        print(json.dumps(sweep(Path(where), int(number))))
-        sys.stdout.flush()
-    os._exit(0) if what == "sweep" else None
+        print(json.dumps(sweep(Path(where), int(number), int(rest[0]))))

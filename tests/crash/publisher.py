@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 from ct_daemon.deployment.alias import AliasTarget
+from ct_daemon.errors import ArtifactError
 from ct_daemon.folders import StateFolder
-from ct_daemon.manifests import publish, write_manifest
+from ct_daemon.manifests import check_folder, publish, write_manifest
 from ct_daemon.protocols import VersionFiles
 from ct_daemon.store.store import Store
 from ct_daemon.types import Demand, ModelVersion
@@ -54,6 +56,12 @@ def main(root: Path, control: str = "") -> None:
             print("version", number, flush=True)
 
 
+def demand_of(number: int) -> Demand:
+    return Demand(
+        id=f"d-{number}", model="m", origin="cli", dedupe_key=f"key:{number}", force=False, asked_at=AT
+    )
+
+
 def make_version(store: Store, folders: StateFolder, target: AliasTarget, number: int) -> None:
     """What the steps `registering` and `deploying` do, without a training."""
     draft, place = folders.work(f"r-{number}"), folders.version("m", number)
@@ -77,6 +85,35 @@ def make_version(store: Store, folders: StateFolder, target: AliasTarget, number
     with store.write() as tx:
         store.versions.publish(tx, version)
     target.deploy("m", VersionFiles(version=number, path=str(place), digest=digest))
+
+
+def faults(state: Path, demands: Sequence[str], versions: Sequence[int]) -> list[str]:
+    """What is wrong with a state folder, given what had been promised."""
+    found = []
+    with Store.open(state) as store, store.read() as tx:
+        (sound,) = tx.exec_driver_sql("PRAGMA integrity_check").one()
+        if sound != "ok":
+            found.append(f"ledger: {sound}")
+        kept = {demand.id for demand in store.demands.pending(tx, "m")}
+        found += [f"demand {demand} is lost" for demand in demands if demand not in kept]
+        registered = {version.version: version for version in store.versions.list(tx, "m")}
+        found += [f"version {number} is lost" for number in versions if number not in registered]
+        for version in registered.values():
+            try:
+                _, digest = check_folder(state / version.path)
+            except ArtifactError as error:
+                found.append(f"version {version.version}: {error.reason}")
+            else:
+                if digest != version.digest:
+                    found.append(f"version {version.version}: another digest")
+    if versions:
+        try:
+            document, _ = check_folder((state / "deploy" / "m" / "champion").resolve())
+        except ArtifactError as error:
+            return [*found, f"alias: {error.reason}"]
+        if document["version"] < versions[-1]:
+            found.append(f"alias shows version {document['version']}, {versions[-1]} was promised")
+    return found
 
 
 if __name__ == "__main__":
