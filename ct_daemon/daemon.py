@@ -32,7 +32,7 @@ from ct_daemon.deployment.alias import AliasTarget
 from ct_daemon.errors import CtDaemonError, DeployError, StateError, TrainingError
 from ct_daemon.failpoints import failpoint
 from ct_daemon.folders import StateFolder
-from ct_daemon.housekeeping import tidy
+from ct_daemon.housekeeping import sweep, tidy
 from ct_daemon.monitor.monitor import Monitor, Tick
 from ct_daemon.monitor.watch import Watch
 from ct_daemon.pipeline.executor import Executor, ExecutorSettings
@@ -236,6 +236,7 @@ class Daemon:
         with self._store.write() as tx:
             self._store.models.ensure(tx, tuple(self._config.models))
         clean_staging(self._folders.staging)
+        sweep(self._store, self._folders)
         self._clear_leftovers()
         self._reconcile()
         self._executor.start()

@@ -86,15 +86,32 @@ class StateFolder:
             `state_unusable` if the file system refuses.
         """
         try:
-            self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
-            for folder in (self.staging, self.spool, self.root / "snapshots", self.root / "work"):
-                folder.mkdir(exist_ok=True, mode=0o700)
+            for folder in (self.root, self.staging, self.spool, self.root / "snapshots", self.root / "work"):
+                make_folder(folder)
         except OSError as error:
             raise StateError(
                 f"the state folder {self.root} can't be made: {error.strerror} ({error.filename}); correct 'state' "
                 "in the configuration, or let this user write there",
                 reason="state_unusable",
             ) from error
+
+
+def make_folder(path: Path, mode: int = 0o700) -> None:
+    """Make a folder and those above it that are missing, so that a power cut can't take it back."""
+    if path.is_dir():
+        return
+    make_folder(path.parent, mode)
+    path.mkdir(exist_ok=True, mode=mode)
+    sync(path.parent)
+
+
+def sync(path: Path) -> None:
+    """Wait until a file's content, or a folder's list of names, is on the disk."""
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 @contextmanager

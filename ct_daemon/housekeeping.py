@@ -42,6 +42,29 @@ def tidy(store: Store, folders: StateFolder, config: Config) -> None:
             )
 
 
+def sweep(store: Store, folders: StateFolder) -> int:
+    """Remove what crashes left and nothing refers to: work folders of ended runs, versions and snapshots that were
+    never recorded, or that were forgotten before their files could be deleted. Returns how many.
+
+    To be called before anything else works on the state folder.
+    """
+    with store.read() as tx:
+        runs = {run.id for run in store.runs.all_active(tx)}
+        versions = {folders.root / path for path in store.versions.paths(tx)}
+        numbers = {folders.version(model, number) for model, number in store.versions.reserved(tx, runs)}
+        snapshots = {folders.snapshot(digest) for digest in store.versions.snapshot_digests(tx)}
+    left = [path for path in (folders.root / "work").glob("*") if path.name not in runs]
+    left += set((folders.root / "versions").glob("*/v*")) - versions - numbers
+    left += set((folders.root / "snapshots").glob("*")) - snapshots
+    for path in left:
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+        log.info("leftover.removed", path=folders.relative(path))
+    return len(left)
+
+
 def _forget(store: Store, model: str, settings: ModelSettings, keep: Retention) -> Expired:
     with store.write() as tx:
         gone = expired(

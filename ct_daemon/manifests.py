@@ -21,6 +21,7 @@ from typing import Any
 from ct_daemon.codec import canonical
 from ct_daemon.errors import ArtifactError, RegistryError
 from ct_daemon.failpoints import failpoint
+from ct_daemon.folders import sync
 from ct_daemon.protocols import VersionFiles
 
 MANIFEST = "version.json"
@@ -46,7 +47,7 @@ def write_durably(path: Path, data: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
-    _sync(path.parent)
+    sync(path.parent)
 
 
 def write_manifest(folder: Path, document: Mapping[str, Any]) -> str:
@@ -93,12 +94,12 @@ def publish(source: Path, target: Path) -> None:
             _accept_existing(source, target)
         else:
             for path in _walk(source):
-                _sync(path)
-            _sync(source)
+                sync(path)
+            sync(source)
             failpoint("artifact.copied")
             source.rename(target)
         failpoint("artifact.renamed")
-        _sync(target.parent)
+        sync(target.parent)
     except OSError as error:
         raise RegistryError(
             f"can't publish {source} as {target}: {error.strerror}; check space and permissions there",
@@ -202,11 +203,3 @@ def _walk(folder: Path) -> Iterator[Path]:
             yield path
         else:
             yield path
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

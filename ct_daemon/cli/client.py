@@ -20,7 +20,7 @@ from ct_daemon.errors import (
     UnknownNameError,
 )
 from ct_daemon.failpoints import failpoint
-from ct_daemon.folders import StateFolder, short_path
+from ct_daemon.folders import StateFolder, make_folder, short_path, sync
 
 TIMEOUT_S = 30.0
 _CLASSES: dict[int, type[CtDaemonError]] = {
@@ -118,18 +118,14 @@ def leave_note(config: Config, model: str, *, key: str | None, force: bool, note
     }
     target = spool / f"{number}.json"
     try:
-        spool.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_folder(spool)
         draft = target.with_suffix(".tmp")
         with draft.open("w", encoding="utf-8") as stream:
             json.dump(wish, stream)
             stream.flush()
             os.fsync(stream.fileno())
         draft.rename(target)
-        folder = os.open(spool, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        sync(spool)
     except OSError as error:
         raise StateError(f"can't write {target}: {error.strerror}", reason="spool_unwritable") from error
     failpoint("spool.renamed")

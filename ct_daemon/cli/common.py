@@ -33,6 +33,21 @@ config_option = click.option(
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 
 
+class Text(click.ParamType[str]):
+    """Text that is no longer than the daemon takes."""
+
+    name = "text"
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The text as it is, or a usage error."""
+        if len(value) > self._most:
+            self.fail(f"{len(value)} characters; at most {self._most}", param, ctx)
+        return value
+
+
 def clean(text: object) -> str:
     """Text without control characters: names and reasons come from data, and must not drive the terminal."""
     return _CONTROL.sub("?", str(text))

@@ -9,6 +9,7 @@ import click
 
 from ct_daemon.cli.client import call, leave_note
 from ct_daemon.cli.common import (
+    Text,
     clean,
     config_option,
     json_option,
@@ -32,8 +33,8 @@ _VERDICTS = {
 @click.command()
 @click.argument("model", required=False)
 @click.option("--force", is_flag=True, help="A run of its own: don't join one that is waiting.")
-@click.option("--key", help="Idempotency key: the same key asks only once.")
-@click.option("--note", default="", help="Why; kept in the ledger.")
+@click.option("--key", type=Text(200), help="Idempotency key: the same key asks only once.")
+@click.option("--note", type=Text(1000), default="", help="Why; kept in the ledger.")
 @config_option
 @json_option
 @reports_errors
@@ -88,7 +89,7 @@ def cancel(run_id: str, *, config_path: Path, as_json: bool) -> None:
 
 @click.command()
 @click.argument("model", required=False)
-@click.option("--reason", default="", help="Why; shown by status.")
+@click.option("--reason", type=Text(1000), default="", help="Why; shown by status.")
 @config_option
 @json_option
 @reports_errors

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ct_daemon.errors import ArtifactError, DeployError
 from ct_daemon.failpoints import failpoint
+from ct_daemon.folders import make_folder, sync
 from ct_daemon.manifests import MANIFEST, read_within
 from ct_daemon.protocols import VersionFiles
 
@@ -74,9 +75,7 @@ class AliasTarget:
         folder = self._folder_of(model) / model
         champion = folder / CHAMPION
         try:
-            if not folder.is_dir():
-                folder.mkdir(parents=True)
-                _sync(folder.parent)
+            make_folder(folder, mode=0o777)  # less the umask: others read it
             # First the link that leads through the champion: until there is one, a reader misses both.
             through = Path(CHAMPION, MANIFEST)
             if not (folder / CURRENT).is_symlink() or (folder / CURRENT).readlink() != through:
@@ -85,7 +84,7 @@ class AliasTarget:
             failpoint("alias.linked")
             new.replace(champion)
             failpoint("alias.switched")
-            _sync(folder)
+            sync(folder)
         except OSError as error:
             raise _not_switched(champion, error) from error
 
@@ -106,7 +105,7 @@ class AliasTarget:
             for link in (champion, folder / CURRENT):
                 link.unlink(missing_ok=True)
             if folder.is_dir():
-                _sync(folder)
+                sync(folder)
         except OSError as error:
             raise _not_switched(champion, error) from error
 
@@ -162,7 +161,7 @@ def _linked_beside(link: Path, text: Path) -> Path:
     new = link.with_name(f".{link.name}.new")
     new.unlink(missing_ok=True)  # of a deployment that a crash cut short
     new.symlink_to(text)
-    _sync(link.parent)
+    sync(link.parent)
     return new
 
 
@@ -177,11 +176,3 @@ def _in_the_way(link: Path) -> DeployError:
     return DeployError(
         f"{link} is not a link of ours; move it away, then deploy again", reason="alias_in_the_way"
     )
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -8,7 +8,7 @@ from datetime import datetime
 from sqlalchemy import Connection
 
 from ct_daemon.failpoints import failpoint
-from ct_daemon.folders import StateFolder
+from ct_daemon.folders import StateFolder, make_folder
 from ct_daemon.monitor.watch import Watch
 from ct_daemon.pipeline.workshop import champion_of
 from ct_daemon.protocols import CompareRequest, JoinRequest, Worker
@@ -105,7 +105,7 @@ class Measurer:
         if chosen is None:
             return None
         profile = self._folders.profile(model, version.baseline_digest, chosen[-1].seq)
-        profile.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_folder(profile.parent)
         report = self._worker.compare(
             CompareRequest(
                 objects=tuple(str(self._folders.root / b.object_path) for b in chosen if b.object_path),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable
 from datetime import datetime
@@ -14,7 +13,7 @@ from ct_daemon.codec import digest_of
 from ct_daemon.dataset.contract import first_contract, refine
 from ct_daemon.errors import WorkerError
 from ct_daemon.failpoints import failpoint
-from ct_daemon.folders import StateFolder
+from ct_daemon.folders import StateFolder, make_folder, sync
 from ct_daemon.monitor.watch import Watch
 from ct_daemon.pipeline.workshop import champion_of, files_of
 from ct_daemon.protocols import Source, TakeRequest, TakeResult, VersionFiles, Worker
@@ -93,7 +92,7 @@ class Taker:
         if champion is not None and arrival.kind is BatchKind.ROWS:
             predictions = self._folders.predictions(watch.model, champion.version, name)
         for path in filter(None, (stored, predictions)):
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            make_folder(path.parent)
         settings = watch.files(arrival.kind)
         request = TakeRequest(
             staged=str(staged),
@@ -239,8 +238,8 @@ class Taker:
             return None
         name = f"{arrival.digest}-{arrival.stamp.mtime_ns}{Path(arrival.name).suffix}"
         target = self._folders.quarantine / watch.model / name
-        target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_folder(target.parent)
         shutil.copyfile(staged, target)
-        with target.open("rb") as copy:
-            os.fsync(copy.fileno())
+        sync(target)
+        sync(target.parent)
         return target

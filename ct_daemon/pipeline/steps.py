@@ -20,7 +20,7 @@ from ct_daemon.dataset.manifest import make_snapshot, write_snapshot
 from ct_daemon.errors import DeployError, TrainingError
 from ct_daemon.evaluation.gate import judge
 from ct_daemon.failpoints import failpoint
-from ct_daemon.folders import StateFolder
+from ct_daemon.folders import StateFolder, make_folder
 from ct_daemon.manifests import check_folder, publish
 from ct_daemon.pipeline.states import RunState
 from ct_daemon.pipeline.workshop import Move, Workshop, champion_of, files_of
@@ -131,7 +131,7 @@ def registering(shop: Workshop, run: Run) -> Move:
     if not place.exists():
         result = _train(shop, run, "finish", version=number)
         results["finish"] = _summary(result)
-        place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_folder(place.parent)
     publish(shop.folders.work(run.id) / "version", place)  # also after a crash: it syncs what is in place
     document, digest = check_folder(place)
     version = ModelVersion(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from sqlalchemy import Connection, delete, func, select
 from sqlalchemy.dialects.sqlite import insert
 
@@ -61,6 +63,19 @@ class Versions:
     def list(self, tx: Connection, model: str) -> tuple[ModelVersion, ...]:
         """The versions of a model, newest first."""
         return values(tx, ModelVersion, _VERSION.where(_T.c.model == model).order_by(_T.c.version.desc()))
+
+    def paths(self, tx: Connection) -> tuple[str, ...]:
+        """Where the versions of all models lie, relative to the state folder."""
+        return tuple(tx.execute(select(_T.c.path)).scalars())
+
+    def reserved(self, tx: Connection, run_ids: Collection[str]) -> tuple[tuple[str, int], ...]:
+        """Model and number reserved for each of these runs."""
+        mine = select(_N.c.model, _N.c.version).where(_N.c.run_id.in_(tuple(run_ids)))
+        return tuple((model, version) for model, version in tx.execute(mine))
+
+    def snapshot_digests(self, tx: Connection) -> tuple[str, ...]:
+        """Digests of the snapshots of all models."""
+        return tuple(tx.execute(select(_S.c.digest)).scalars())
 
     def delete(self, tx: Connection, model: str, version: int) -> None:
         """Forget a version; its number stays taken."""

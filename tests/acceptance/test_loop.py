@@ -102,6 +102,17 @@ def test_a_person_asks_by_signal_http_and_command(warm: Make) -> None:
     assert len(site.runs()) == 4
 
 
+def test_a_storm_of_signals_is_one_wish_and_the_daemon_still_hears(rig: Make) -> None:
+    site = rig().start()
+    for _ in range(3000):
+        site.send(signal.SIGUSR1)
+    site.wait(lambda: "signal.acknowledged" in site.log.read_text(), "it is acknowledged")
+    with site.store() as store, store.read() as tx:
+        (waiting,) = store.demands.pending(tx, "m")  # there are no rows yet: it waits
+    assert waiting.origin == "signal"
+    assert site.stop() == 0
+
+
 def test_a_demand_during_a_run_waits_and_is_served_after_it(warm: Make) -> None:
     site = warm().start()
     first = site.cli("trigger", "m")

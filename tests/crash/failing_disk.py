@@ -21,7 +21,7 @@ from typing import Any
 from ct_daemon.cli.main import main as command
 from ct_daemon.deployment.alias import AliasTarget
 from ct_daemon.errors import CtDaemonError
-from ct_daemon.folders import StateFolder
+from ct_daemon.folders import StateFolder, make_folder
 from ct_daemon.store.store import Store
 from tests.crash.publisher import demand_of, faults, make_version
 
@@ -97,7 +97,7 @@ class Story:
         with Store.open(self.folders.root) as store:
             with store.write() as tx:
                 store.models.ensure(tx, ["m"])
-            self.folders.version("m", 1).parent.mkdir(parents=True, exist_ok=True)
+            make_folder(self.folders.version("m", 1).parent)
             target = AliasTarget(lambda model: self.folders.deploy)
             for number in (1, 2):
                 demand = demand_of(number)

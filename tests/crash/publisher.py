@@ -15,7 +15,7 @@ from pathlib import Path
 
 from ct_daemon.deployment.alias import AliasTarget
 from ct_daemon.errors import ArtifactError
-from ct_daemon.folders import StateFolder
+from ct_daemon.folders import StateFolder, make_folder
 from ct_daemon.manifests import check_folder, publish, write_manifest
 from ct_daemon.protocols import VersionFiles
 from ct_daemon.store.store import Store
@@ -31,7 +31,7 @@ def main(root: Path, control: str = "") -> None:
     with Store.open(root) as store:
         with store.write() as tx:
             store.models.ensure(tx, ["m"])
-        folders.version("m", 1).parent.mkdir(parents=True, exist_ok=True)
+        make_folder(folders.version("m", 1).parent)
         if control == "normal":  # a pragma has no effect inside a transaction
             engine = store.database._writer
             assert engine is not None

@@ -151,7 +151,7 @@ def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path, alias: Path, ta
 def test_a_reader_never_misses_the_champion_nor_sees_two_versions_mixed(
     tmp_path: Path, alias: Path, target: AliasTarget, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(alias_module, "_sync", lambda folder: None)  # readers see memory, not the disk
+    monkeypatch.setattr(alias_module, "sync", lambda folder: None)  # readers see memory, not the disk
     versions = [publish(tmp_path, number) for number in (1, 2)]
     target.deploy("credit", versions[0])
     done = threading.Event()
