@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from collections.abc import Callable
 from datetime import datetime
@@ -29,6 +30,8 @@ from ct_daemon.types import (
     Predictions,
     TickFailed,
 )
+
+CHUNK_BYTES = 1 << 20
 
 THE_FILE_MAY_BE_AT_FAULT = frozenset({"died", "timeout", "out_of_memory", "worker_bug", "bad_reply"})
 """Ends of the worker that a file can bring about."""
@@ -73,9 +76,13 @@ class Taker:
         try:
             with self._store.read() as tx:
                 twin = self._store.batches.accepted_with_digest(tx, watch.model, arrival.kind, arrival.digest)
+                before = self._store.batches.accepted_with_name(tx, watch.model, arrival.source, arrival.name)
             if twin is not None and not accepts_again:
                 detail = f"the same bytes as {twin.name}, batch {twin.seq}"
                 self._record(watch, arrival, BatchStatus.DUPLICATE, reason="duplicate", detail=detail)
+                return
+            if before is not None and _begins_with(staged, before):
+                self._record_grown(watch, arrival, staged, before)
                 return
             self._take_staged(watch, arrival, staged)
         finally:
@@ -226,6 +233,22 @@ class Taker:
         self._store.feedback.put_outcome(tx, model, outcome)
         return outcome
 
+    def _record_grown(self, watch: Watch, arrival: Arrival, staged: Path, before: Batch) -> None:
+        """A file that goes on after it was taken: its first rows must not count twice, nor the rest get lost."""
+        detail = (
+            f"it begins with all that was taken as batch {before.seq}, so its writer paused for longer than "
+            "'settle'; rename files into place when complete, and deliver the rest of this one under another name"
+        )
+        copy = self._keep_copy(watch, arrival, staged)
+        self._record(
+            watch,
+            arrival,
+            BatchStatus.QUARANTINED,
+            reason="grown_after_taken",
+            detail=detail,
+            stored=copy,
+        )
+
     def _object_name(self, watch: Watch, arrival: Arrival) -> str:
         """What makes this file this one: its content, and where the same content counts again also its place."""
         if not watch.files(arrival.kind).accept_duplicates:
@@ -243,3 +266,15 @@ class Taker:
         sync(target)
         sync(target.parent)
         return target
+
+
+def _begins_with(path: Path, batch: Batch) -> bool:
+    """Whether a longer file begins with the very bytes of a batch."""
+    if path.stat().st_size <= batch.size_bytes:
+        return False
+    digest, left = hashlib.sha256(), batch.size_bytes
+    with path.open("rb") as file:
+        while left > 0 and (data := file.read(min(left, CHUNK_BYTES))):
+            digest.update(data)
+            left -= len(data)
+    return digest.hexdigest() == batch.digest

@@ -122,6 +122,11 @@ class Batches:
         same = _BATCH.where(_T.c.model == model, _T.c.kind == kind, _T.c.digest == digest)
         return first(tx, Batch, same.where(_T.c.status == BatchStatus.ACCEPTED).order_by(_T.c.seq))
 
+    def accepted_with_name(self, tx: Connection, model: str, source: str, name: str) -> Batch | None:
+        """The newest accepted batch that came under this name."""
+        same = _BATCH.where(_T.c.model == model, _T.c.source == source, _T.c.name == name)
+        return first(tx, Batch, same.where(_T.c.status == BatchStatus.ACCEPTED).order_by(_T.c.seq.desc()))
+
     def get(self, tx: Connection, seq: int) -> Batch:
         """One batch; `UnknownNameError` if there is none."""
         found = first(tx, Batch, _BATCH.where(_T.c.seq == seq))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, func, select, update
 from sqlalchemy.dialects.sqlite import insert
 
 from ct_daemon.errors import UnknownNameError
@@ -70,10 +70,18 @@ class Deployments:
         )
 
     def before(self, tx: Connection, model: str, version: int) -> Deployment | None:
-        """What a rollback from `version` goes back to: the newest deployment, not undone, of another version that
-        is not the live one and whose files have not been removed by retention."""
+        """What a rollback from `version` goes back to: what was live before it was first deployed.
+
+        That is the newest deployment before its first one, not undone, of another version than it and the live one
+        whose files have not been removed by retention. So one rollback after another goes further back, and never
+        forth again.
+        """
         live = self.live(tx, model)
         other = {version} if live is None else {version, live.version}
+        own = select(func.min(_T.c.seq)).where(
+            _T.c.model == model, _T.c.version == version, _T.c.state != DeploymentState.UNDONE
+        )
+        began = tx.execute(own).scalar() or 0
         kept = (
             select(schema.versions.c.version)
             .where(schema.versions.c.model == model, schema.versions.c.version == _T.c.version)
@@ -83,7 +91,7 @@ class Deployments:
             tx,
             Deployment,
             _DEPLOYMENT.where(_T.c.model == model, _T.c.state != DeploymentState.UNDONE)
-            .where(_T.c.version.not_in(other), kept)
+            .where(_T.c.version.not_in(other), kept, _T.c.seq < began)
             .order_by(_T.c.seq.desc()),
         )
 

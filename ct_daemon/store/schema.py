@@ -99,6 +99,7 @@ batches = Table(
     # Covers the totals, which are asked for at every tick.
     Index("batches_by_status", "model", "status", "seq", "kind", "rows", "labelled_rows"),
     Index("batches_by_digest", "model", "kind", "digest"),
+    Index("batches_by_name", "model", "source", "name", "seq"),
     Index("batches_taken_once", "model", "kind", "dedupe_key", unique=True, sqlite_where=ACCEPTED),
     sqlite_autoincrement=True,
 )

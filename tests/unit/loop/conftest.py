@@ -38,22 +38,25 @@ class Inbox:
 
     def __init__(self, staging: Path) -> None:
         self._staging = staging
-        self.files: list[str] = []
+        self.files: dict[str, bytes] = {}
         self.fault: SourceError | None = None
 
     def poll(self, known: Mapping[str, FileStamp], now_s: float) -> Iterator[Arrival]:
         if self.fault is not None:
             raise self.fault
-        for name in [name for name in self.files if name not in known]:
+        for name, content in self.files.items():
+            stamp = FileStamp(size_bytes=len(content), mtime_ns=1, inode=1)
+            if known.get(name) == stamp:
+                continue
             staged = self._staging / name
-            staged.write_text(name)
+            staged.write_bytes(content)
             yield Arrival(
                 source=self.name,
                 name=name,
-                stamp=FileStamp(size_bytes=1, mtime_ns=1, inode=1),
+                stamp=stamp,
                 kind=BatchKind.ROWS,
                 staged=str(staged),
-                digest=hashlib.sha256(name.encode()).hexdigest(),
+                digest=hashlib.sha256(content).hexdigest(),
             )
 
     def pending_s(self) -> float | None:
@@ -155,10 +158,10 @@ class Loop:
     def pass_time(self, seconds: float) -> None:
         self.now += timedelta(seconds=seconds)
 
-    def arrive(self, name: str, *, until: datetime | None = None) -> Tick:
+    def arrive(self, name: str, *, until: datetime | None = None, content: bytes | None = None) -> Tick:
         """A file of 100 labelled rows arrives and is looked at."""
         self.worker.taken = replace(self.worker.taken, event_from_at=until, event_until_at=until)
-        self.inbox.files.append(name)
+        self.inbox.files[name] = name.encode() if content is None else content
         return self.monitor.tick("m", only_if_new=True)
 
     def until(self, condition: Callable[[], Any], what: str) -> Any:

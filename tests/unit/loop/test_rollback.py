@@ -30,6 +30,20 @@ def test_the_version_before_is_put_back_and_the_answer_says_that_it_is_live(loop
     assert (one.live(), one.shown()) == (1, 1)
 
 
+def test_one_rollback_after_another_goes_further_back_and_never_forth(loop: Make) -> None:
+    one = loop()
+    two_versions(one)
+    one.arrive("third")
+    one.control.request_run("m", origin="cli")
+    one.ended(3)
+    assert [one.control.rollback("m").version for _ in range(2)] == [2, 1]
+    with pytest.raises(ConflictError) as caught:
+        one.control.rollback("m")
+    assert caught.value.reason == "no_version_before"
+    assert one.control.rollback("m", 3).version == 3, "by its number it comes back"
+    assert one.control.rollback("m").version == 2
+
+
 def test_a_version_that_was_altered_is_not_put_back(loop: Make) -> None:
     one = loop()
     two_versions(one)

@@ -1,4 +1,4 @@
-"""Model time goes on between batches; evidence that is no longer there lapses."""
+"""Model time goes on between batches; evidence that is no longer there lapses; a grown file is found by name."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ down_revision = "0001"
 
 
 def upgrade() -> None:
-    """Remember the model's clock, and when a firing ended unanswered."""
+    """Add the model's clock, the end of an unanswered firing, and an index of names."""
     op.add_column("models", sa.Column("clock_at", sa.Text()))
     op.add_column("models", sa.Column("clock_set_at", sa.Text()))
     op.add_column("firings", sa.Column("lapsed_at", sa.Text()))
+    op.create_index("batches_by_name", "batches", ["model", "source", "name", "seq"])
     op.drop_index("firings_unanswered", "firings")
     op.create_index(
         "firings_unanswered",
