@@ -1,3 +1,18 @@
 """A continuous-training daemon driven by drift detection."""
 
+import importlib
+from typing import Any
+
 __version__ = "0.1.0"
+
+_PUBLIC = {"load_champion": "ct_daemon.scoring.champion", "Champion": "ct_daemon.scoring.champion"}
+"""Names for your own programs and where they live. Handed on when asked for: the daemon's own process stays light."""
+
+__all__ = ["__version__"]
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401
+    """A public name, imported at its first use."""
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'ct_daemon' has no attribute {name!r}")
+    return getattr(importlib.import_module(_PUBLIC[name]), name)
