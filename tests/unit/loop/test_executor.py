@@ -223,6 +223,23 @@ def test_what_is_live_or_has_ended_can_not_be_cancelled(loop: Make) -> None:
     assert caught.value.reason == "run_ended"
 
 
+def test_a_demand_during_a_run_waits_and_is_served_after_it(loop: Make) -> None:
+    one = loop()
+    one.first_version()
+    one.trainer.hold = {"train"}
+    first = one.control.request_run("m", origin="cli")
+    one.until(lambda: one.trainer.calls.count("train") == 2, "the run has read its data")
+    second = one.control.request_run("m", origin="cli")
+    assert (second.verdict, second.demand.run_id) == ("hold", None)
+    one.trainer.release.set()
+    one.ended(2)
+    one.monitor.tick("m")
+    done = one.ended(3)
+    assert done[1].id == first.demand.run_id
+    with one.store.read() as tx:
+        assert one.store.demands.get(tx, second.demand.id).run_id == done[2].id
+
+
 # --- stopping -----------------------------------------------------------------------------------------------------
 
 
