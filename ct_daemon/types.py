@@ -212,7 +212,7 @@ class Quality:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """Matured labels of one batch held against one version's predictions. `error_sum` adds 0/1 losses for
+    """All labels known for one batch held against one version's predictions. `error_sum` adds 0/1 losses for
     classification and absolute errors for regression; `squared_sum` adds squared errors (else equals it)."""
 
     batch_seq: int

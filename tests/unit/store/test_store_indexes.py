@@ -20,6 +20,7 @@ HOT = {
     "training parts": lambda s, tx, at: s.batches.training_parts(tx, "m", 10),
     "predictions": lambda s, tx, at: s.feedback.predictions(tx, "m", version=1, after_seq=1),
     "outcomes": lambda s, tx, at: s.feedback.outcomes(tx, "m", after_seq=1),
+    "waiting": lambda s, tx, at: s.feedback.waiting(tx, "m", after_seq=1, limit=9),
     "windows": lambda s, tx, at: s.windows.list(tx, "m", version=1, baseline_digest="b", limit=9),
     "pending": lambda s, tx, at: s.demands.pending(tx, "m"),
     "unanswered": lambda s, tx, at: s.firings.unanswered(tx, "m"),
