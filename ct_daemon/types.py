@@ -81,6 +81,7 @@ class Batch:
     arrived_at: datetime
     rows: int = 0
     labelled_rows: int = 0
+    """Rows in it with a label, also where it is a batch of labels."""
     object_path: str | None = None
     """Path of the rows as Parquet, relative to the state folder."""
     event_from_at: datetime | None = None
@@ -258,7 +259,7 @@ class Observation:
     model: str
     champion: int | None
     labelled_rows: int
-    """Labelled rows on hand for a training."""
+    """Labelled rows on hand for a training, as far as counts can tell (`store.batches.Totals`)."""
     new_rows: int
     """Rows accepted since the snapshot of the last run that reached a verdict."""
     new_labelled_rows: int

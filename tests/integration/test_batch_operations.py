@@ -440,6 +440,20 @@ def test_a_column_of_empty_objects_is_left_out(shop):
     assert pq.read_schema(request.object_path).names == table.column_names
 
 
+def test_of_labels_only_those_count_that_are_there(shop):
+    table = pa.table({"id": [1, 2, 3, 4], "y": ["hi", None, "", "lo"]})
+    result, _ = shop.take(table, kind=BatchKind.LABELS)
+    assert (result.reason, result.rows, result.labelled_rows) == (None, 4, 2)
+
+
+@pytest.mark.parametrize(
+    ("ids", "reason"), [(["1", "2", "1"], "row_id_repeated"), (["1", None, ""], "row_id_missing")]
+)
+def test_labels_name_each_row_once_so_that_labels_are_as_many_as_rows(shop, ids, reason):
+    result, _ = shop.take(pa.table({"id": ids, "y": ["hi", "lo", "hi"]}), kind=BatchKind.LABELS)
+    assert (result.reason, result.labelled_rows) == (reason, 0)
+
+
 # --- scoring -----------------------------------------------------------------------------------------------
 
 

@@ -46,27 +46,40 @@ HOT = {
 }
 
 
-@pytest.mark.parametrize("ask", HOT.values(), ids=HOT)
-def test_a_hot_question_uses_an_index(store, at, ask):
+def plans(tx, ask):
+    """(statement, plan) of everything that is asked."""
     asked = []
 
     def note(connection, cursor, statement, parameters, context, many):
         asked.append((statement, parameters))
 
+    event.listen(tx, "before_cursor_execute", note)
+    ask()
+    event.remove(tx, "before_cursor_execute", note)
+    assert asked
+    for statement, parameters in asked:
+        if statement.lstrip().upper().startswith(("SELECT", "UPDATE", "DELETE")):
+            rows = tx.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
+            yield statement, [row[3] for row in rows]
+
+
+@pytest.mark.parametrize("ask", HOT.values(), ids=HOT)
+def test_a_hot_question_uses_an_index(store, at, ask):
     with store.write() as tx:
-        event.listen(tx, "before_cursor_execute", note)
-        ask(store, tx, at)
-        event.remove(tx, "before_cursor_execute", note)
-        assert asked
-        for statement, parameters in asked:
-            if not statement.lstrip().upper().startswith(("SELECT", "UPDATE", "DELETE")):
-                continue
-            plan = [row[3] for row in tx.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)]
+        for statement, plan in plans(tx, lambda: ask(store, tx, at)):
             searched = [line for line in plan if re.match("SEARCH|SCAN .* USING INDEX runs_queue", line)]
             derived = [line for line in plan if re.match(r"SCAN (anon_\d|\(subquery)", line)]
             scanned = [line for line in plan if line.startswith("SCAN") and line not in searched + derived]
             assert searched, (statement, plan)
             assert not scanned, (statement, plan)
+
+
+def test_counting_reads_the_index_alone(store):
+    with store.read() as tx:
+        totals = list(plans(tx, lambda: store.batches.totals(tx, "m", after_seq=3)))
+        assert len(totals) == 2
+        for statement, plan in totals:
+            assert [line for line in plan if "COVERING INDEX batches_by_status" in line], (statement, plan)
 
 
 def test_a_question_without_an_index_would_be_found(store):
