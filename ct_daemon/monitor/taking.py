@@ -64,7 +64,6 @@ class Taker:
 
     def _take(self, watch: Watch, arrival: Arrival) -> None:
         """Bring one file to its final status, exactly once."""
-        accepts_again = watch.files(arrival.kind).accept_duplicates
         if arrival.staged is None:
             self._record(
                 watch, arrival, BatchStatus.QUARANTINED, reason=arrival.reason, detail=arrival.detail
@@ -72,15 +71,27 @@ class Taker:
             return
         staged = Path(arrival.staged)
         try:
-            with self._store.read() as tx:
-                twin = self._store.batches.accepted_with_digest(tx, watch.model, arrival.kind, arrival.digest)
-            if twin is not None and not accepts_again:
+            twin = self._twin(watch, arrival)
+            if twin is not None:
                 detail = f"the same bytes as {twin.name}, batch {twin.seq}"
                 self._record(watch, arrival, BatchStatus.DUPLICATE, reason="duplicate", detail=detail)
                 return
             self._take_staged(watch, arrival, staged)
         finally:
             staged.unlink(missing_ok=True)
+
+    def _twin(self, watch: Watch, arrival: Arrival) -> Batch | None:
+        """The accepted batch that makes this file a duplicate.
+
+        Where the same content counts again, that is one of the very same file: its content was changed and has been
+        put back, with its time of change.
+        """
+        with self._store.read() as tx:
+            if not watch.files(arrival.kind).accept_duplicates:
+                return self._store.batches.accepted_with_digest(tx, watch.model, arrival.kind, arrival.digest)
+            return self._store.batches.accepted_with_key(
+                tx, watch.model, arrival.kind, self._object_name(watch, arrival)
+            )
 
     def _take_staged(self, watch: Watch, arrival: Arrival, staged: Path) -> None:
         with self._store.read() as tx:

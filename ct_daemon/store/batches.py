@@ -124,6 +124,11 @@ class Batches:
         same = _BATCH.where(_T.c.model == model, _T.c.kind == kind, _T.c.digest == digest)
         return first(tx, Batch, same.where(_T.c.status == BatchStatus.ACCEPTED).order_by(_T.c.seq))
 
+    def accepted_with_key(self, tx: Connection, model: str, kind: BatchKind, dedupe_key: str) -> Batch | None:
+        """The accepted batch for which `add` would refuse another with this key."""
+        same = _BATCH.where(_T.c.model == model, _T.c.kind == kind, _T.c.dedupe_key == dedupe_key)
+        return first(tx, Batch, same.where(schema.ACCEPTED))
+
     def get(self, tx: Connection, seq: int) -> Batch:
         """One batch; `UnknownNameError` if there is none."""
         found = first(tx, Batch, _BATCH.where(_T.c.seq == seq))

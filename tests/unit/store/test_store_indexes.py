@@ -13,6 +13,7 @@ from ct_daemon.types import BatchKind, BatchStatus
 HOT = {
     "known": lambda s, tx, at: s.batches.known(tx, "m", "rows"),
     "same digest": lambda s, tx, at: s.batches.accepted_with_digest(tx, "m", BatchKind.ROWS, "d"),
+    "same key": lambda s, tx, at: s.batches.accepted_with_key(tx, "m", BatchKind.ROWS, "k"),
     "batches": lambda s, tx, at: s.batches.list(tx, "m", newest_first=True),
     "batches by status": lambda s, tx, at: s.batches.list(tx, "m", status=BatchStatus.ACCEPTED),
     "counts": lambda s, tx, at: s.batches.counts(tx, "m"),
