@@ -21,6 +21,7 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
+from pydantic_core import ErrorDetails, PydanticCustomError
 
 from ct_daemon.errors import ConfigError
 from ct_daemon.types import Columns, Task
@@ -60,6 +61,11 @@ def _slug(value: str) -> str:
             "at most 63 characters"
         )
     return value
+
+
+def _misfit(setting: str, message: str) -> PydanticCustomError:
+    """The fault of a setting that does not fit others; `setting` is its path below the section that finds it."""
+    return PydanticCustomError("misfit", "{message}", {"message": message, "setting": setting})
 
 
 Duration = Annotated[float, BeforeValidator(parse_duration), Field(ge=0)]
@@ -157,6 +163,16 @@ class TrainingSettings(Strict):
     refit: bool = Field(default=True, description="After passing the gate, fit once more on all rows.")
     limits: TrainingLimits = Field(default_factory=TrainingLimits, description="What a trainer may use.")
 
+    @model_validator(mode="after")
+    def _window_is_enough(self) -> Self:
+        if self.window_rows is not None and self.window_rows < self.min_rows:
+            raise _misfit(
+                "window_rows",
+                f"a window of {self.window_rows} rows never holds the min_rows ({self.min_rows}) that a training "
+                "needs; raise it or lower min_rows",
+            )
+        return self
+
 
 class GateSettings(Strict):
     """When a candidate may go live."""
@@ -229,6 +245,11 @@ class ConceptDriftTrigger(Strict):
         if self.of is not None and self.of < self.windows:
             raise ValueError(f"windows ({self.windows}) can't exceed of ({self.of})")
         return self
+
+    @property
+    def looks_at(self) -> int:
+        """So many of the newest windows it looks at."""
+        return self.of or self.windows
 
 
 class TriggerSettings(Strict):
@@ -358,6 +379,18 @@ class Config(Strict):
                     )
         return self
 
+    @model_validator(mode="after")
+    def _windows_are_kept(self) -> Self:
+        for name, model in self.models.items():
+            drift = model.triggers.concept_drift
+            if drift is not None and self.retention.windows < drift.looks_at:
+                raise _misfit(
+                    "retention.windows",
+                    f"{self.retention.windows} kept windows are fewer than the {drift.looks_at} that "
+                    f"models.{name}.triggers.concept_drift looks at; keep so many, or let it look at fewer",
+                )
+        return self
+
 
 # --- reading the file ------------------------------------------------------------------------------------
 
@@ -425,14 +458,17 @@ def parse(raw: bytes, *, base: Path, name: str = "configuration") -> Config:
     try:
         config = Config.model_validate(document)
     except ValidationError as error:
-        faults = tuple(
-            (".".join(str(part) for part in fault["loc"]) or "(file)", _say(fault["msg"]))
-            for fault in error.errors()
-        )
+        faults = tuple((_where(fault), _say(fault["msg"])) for fault in error.errors())
         lines = "\n".join(f"  {where}: {what}" for where, what in faults)
         count = f"{len(faults)} fault{'s' if len(faults) != 1 else ''}"
         raise ConfigError(f"{name}: {count}\n{lines}", faults=faults) from error
     return _anchored(config, base.absolute())
+
+
+def _where(fault: ErrorDetails) -> str:
+    """The path of the setting at fault."""
+    below = fault.get("ctx", {}).get("setting")
+    return ".".join(str(part) for part in (*fault["loc"], *filter(None, [below]))) or "(file)"
 
 
 def _say(message: str) -> str:

@@ -469,7 +469,7 @@ def watch_of(model: str, settings: ModelSettings, folders: StateFolder) -> Watch
         triggers.append(NewData(rows=new_data.rows, files=new_data.files))
     windows = 1
     if drift is not None:
-        windows = drift.of or drift.windows
+        windows = drift.looks_at
         triggers.append(
             ConceptDrift(psi=drift.psi, ks=drift.ks, columns=drift.columns, windows=drift.windows, of=windows)
         )

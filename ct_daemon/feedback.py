@@ -1,8 +1,8 @@
-"""Holds predictions against labels: at once where they came along, by row id where they come later.
+"""Holds predictions against labels: at once where they came along, and anew when labels batches tell more.
 
 Row ids and classes are compared by name (`dataset.frames.names_of`), so an id that is a number in one file and text
-in another is the same id. What counts as a label is settled by `dataset.frames.labels_of`; where a newer file has
-none for a row, an older label stands.
+in another is the same id. What counts as a label is settled by `dataset.frames.labels_of`, and which of several
+counts by `dataset.labels`, as for training.
 """
 
 from __future__ import annotations
@@ -15,14 +15,17 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ct_daemon.dataset.frames import labels_of, names_of
+from ct_daemon.dataset.labels import labels_in_force, late_labels
 from ct_daemon.errors import ContractError, SourceError
 from ct_daemon.evaluation.metrics import row_losses
-from ct_daemon.protocols import JoinRequest, JoinResult
+from ct_daemon.protocols import JoinRequest, JoinResult, LabelsFile, ScoredRows
 from ct_daemon.scoring.predict import PREDICTION, ROW_ID
-from ct_daemon.types import Columns, Outcome, Task
+from ct_daemon.types import Outcome, Task
 
 Losses = tuple[int, float, float]
 """Labelled rows, sum of errors, sum of squared errors (as in `Outcome`)."""
+
+_OWN, _SEQ = "own", "seq"
 
 
 def losses(labels: pa.ChunkedArray, predictions: pa.ChunkedArray, task: Task) -> Losses | None:
@@ -43,75 +46,83 @@ def losses(labels: pa.ChunkedArray, predictions: pa.ChunkedArray, task: Task) ->
 
 
 def join(request: JoinRequest) -> JoinResult:
-    """Hold each prediction file against the labels of its rows.
+    """Hold each scored batch against all labels of its rows, those that came along and those of labels batches.
 
-    A row labelled several times counts once, with the label from the newest file. Time: one pass over all rows
-    with one hash table of the labels.
+    The outcome is the whole one, not what labels batches add. Time: one pass over all rows with one hash table of
+    the labels.
 
     Raises
     ------
     ContractError
         `row_id_missing` if no row id column is configured; `contract_broken` if a file holds what can't be compared.
     SourceError
-        `object_unreadable` if a stored file can't be read.
+        `object_unreadable` if a stored file can't be read, or predictions and rows don't belong together.
     """
-    if request.columns.row_id is None:
+    columns, task = request.columns, request.task
+    if columns.row_id is None:
         raise ContractError("labels are joined by row id: set data.row_id", reason="row_id_missing")
-    if not request.predictions or not request.labels:
+    if not request.scored:
         return JoinResult(outcomes=())
-    truth = _newest_first(request.labels, request.columns, request.columns.row_id, request.task)
-    files = [_predictions(path, request.task) for _, _, path in request.predictions]
-    rows = pa.concat_tables(files)
-    # Where an id stands more than once among the labels, index_in gives its first place: the newest.
-    place = pc.index_in(rows[ROW_ID], value_set=truth[ROW_ID])
-    known = pc.is_valid(place)
-    errors, squared = row_losses(
-        request.task,
-        truth["label"].take(place.filter(known)).to_numpy(),
-        rows[PREDICTION].filter(known).to_numpy(),
+    late = late_labels((_labels(file, columns.row_id, columns.target, task) for file in request.labels), task)
+    tables = [_scored(scored, columns.target, task) for scored in request.scored]
+    rows = pa.concat_tables(tables)
+    labels = labels_in_force(rows[_OWN], rows[_SEQ], rows[ROW_ID], late)
+    outcomes = []
+    start = 0
+    for scored, table in zip(request.scored, tables, strict=True):
+        found = losses(labels.slice(start, table.num_rows), table[PREDICTION], task)
+        start += table.num_rows
+        if found is not None:
+            outcomes.append(_outcome(scored, found))
+    return JoinResult(outcomes=tuple(outcomes))
+
+
+def _outcome(scored: ScoredRows, found: Losses) -> Outcome:
+    rows, error_sum, squared_sum = found
+    return Outcome(
+        batch_seq=scored.batch_seq,
+        version=scored.version,
+        rows=rows,
+        error_sum=error_sum,
+        squared_sum=squared_sum,
     )
-    file_of = np.repeat(np.arange(len(files)), [file.num_rows for file in files])[known.to_numpy()]
-    labelled = np.bincount(file_of, minlength=len(files))
-    error_sums = np.bincount(file_of, weights=errors, minlength=len(files))
-    squared_sums = np.bincount(file_of, weights=squared, minlength=len(files))
-    return JoinResult(
-        outcomes=tuple(
-            Outcome(
-                batch_seq=seq,
-                version=version,
-                rows=int(labelled[i]),
-                error_sum=float(error_sums[i]),
-                squared_sum=float(squared_sums[i]),
-            )
-            for i, (seq, version, _) in enumerate(request.predictions)
-            if labelled[i]
+
+
+def _labels(
+    file: LabelsFile, row_id: str, target: str, task: Task
+) -> tuple[int, pa.ChunkedArray, pa.ChunkedArray]:
+    table = _read(file.path, (row_id, target))
+    return file.batch_seq, names_of(table[row_id], row_id), labels_of(table[target], task, target)
+
+
+def _scored(scored: ScoredRows, target: str, task: Task) -> pa.Table:
+    """Row ids, predictions and the labels that came along."""
+    table = _read(scored.predictions, (ROW_ID, PREDICTION))
+    own = _read(scored.rows, (target,), optional=True)
+    if own.num_rows != table.num_rows:
+        raise SourceError(
+            f"{own.num_rows} rows are stored for {table.num_rows} predictions in {Path(scored.predictions).name}; "
+            "put both back from a backup",
+            reason="object_unreadable",
         )
-    )
-
-
-def _newest_first(paths: tuple[str, ...], columns: Columns, row_id: str, task: Task) -> pa.Table:
-    """All labels that count, the newest file first."""
-    tables = []
-    for path in reversed(paths):
-        table = _read(path, (row_id, columns.target))
-        ids = names_of(table[row_id], row_id)
-        labels = labels_of(table[columns.target], task, columns.target)
-        both = pc.and_(pc.is_valid(ids), pc.is_valid(labels))
-        tables.append(pa.table({ROW_ID: ids, "label": labels}).filter(both))
-    return pa.concat_tables(tables)
-
-
-def _predictions(path: str, task: Task) -> pa.Table:
-    table = _read(path, (ROW_ID, PREDICTION))
     return pa.table(
-        {ROW_ID: names_of(table[ROW_ID], ROW_ID), PREDICTION: labels_of(table[PREDICTION], task, PREDICTION)}
+        {
+            ROW_ID: names_of(table[ROW_ID], ROW_ID),
+            PREDICTION: labels_of(table[PREDICTION], task, PREDICTION),
+            _OWN: labels_of(own[target], task, target),
+            _SEQ: pa.array(np.full(table.num_rows, scored.batch_seq, dtype=np.int64)),
+        }
     )
 
 
-def _read(path: str, names: tuple[str, str]) -> pa.Table:
+def _read(path: str, names: tuple[str, ...], *, optional: bool = False) -> pa.Table:
+    """These columns of a stored file; one that is `optional` and not there is missing in every row."""
     try:
         with pq.ParquetFile(path) as file:
-            return file.read(columns=list(names)).select(list(names))
+            there = set(file.schema_arrow.names) if optional else set(names)
+            table = file.read(columns=[name for name in names if name in there])
+            nothing = pa.chunked_array([pa.nulls(file.metadata.num_rows)])
+        return pa.table({name: table[name] if name in there else nothing for name in names})
     except (OSError, KeyError, pa.ArrowException) as error:
         raise SourceError(
             f"the stored file {Path(path).name} can't be read ({error}); put it back from a backup",

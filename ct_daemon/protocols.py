@@ -67,6 +67,7 @@ class TakeResult:
     detail: str = ""
     rows: int = 0
     labelled_rows: int = 0
+    """Rows with a label, each with a row id of its own where the model has row ids."""
     contract: Contract | None = None
     """Columns as found."""
     event_from_at: datetime | None = None
@@ -92,20 +93,39 @@ class CompareRequest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class JoinRequest:
-    """Hold predictions against labels. A row id labelled twice counts once, with its newest label."""
+class ScoredRows:
+    """A batch of rows with the predictions of one version, row by row."""
 
-    predictions: tuple[tuple[int, int, str], ...]
-    """(batch seq, version, path), each a Parquet file of row id and prediction."""
-    labels: tuple[str, ...]
-    """Label objects, oldest first."""
+    batch_seq: int
+    version: int
+    predictions: str
+    """A Parquet file of row id and prediction."""
+    rows: str
+    """The stored rows; they hold the labels that came along, if any did."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelsFile:
+    """A stored batch of labels."""
+
+    batch_seq: int
+    path: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JoinRequest:
+    """Hold predictions against labels: those that came with the rows and those of labels batches, of any time."""
+
+    scored: tuple[ScoredRows, ...]
+    labels: tuple[LabelsFile, ...]
+    """Oldest first."""
     columns: Columns
     task: Task
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JoinResult:
-    """One outcome for each prediction file with at least one label."""
+    """One outcome, over all that is known of it, for each scored batch in which at least one row has a label."""
 
     outcomes: tuple[Outcome, ...]
 

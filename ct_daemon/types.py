@@ -81,6 +81,7 @@ class Batch:
     arrived_at: datetime
     rows: int = 0
     labelled_rows: int = 0
+    """Rows in it with a label, also where it is a batch of labels."""
     object_path: str | None = None
     """Path of the rows as Parquet, relative to the state folder."""
     event_from_at: datetime | None = None
@@ -212,7 +213,7 @@ class Quality:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """Matured labels of one batch held against one version's predictions. `error_sum` adds 0/1 losses for
+    """All labels known for one batch held against one version's predictions. `error_sum` adds 0/1 losses for
     classification and absolute errors for regression; `squared_sum` adds squared errors (else equals it)."""
 
     batch_seq: int
@@ -258,7 +259,7 @@ class Observation:
     model: str
     champion: int | None
     labelled_rows: int
-    """Labelled rows on hand for a training."""
+    """Labelled rows on hand for a training, as far as counts can tell (`store.batches.Totals`)."""
     new_rows: int
     """Rows accepted since the snapshot of the last run that reached a verdict."""
     new_labelled_rows: int

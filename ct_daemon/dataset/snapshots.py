@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from ct_daemon.dataset.frames import decoded, labels_of, names_of, numbers_of
+from ct_daemon.dataset.labels import labels_in_force, late_labels
 from ct_daemon.errors import ContractError
 from ct_daemon.types import BatchKind, Snapshot, SnapshotPart, Task
 
@@ -41,9 +42,8 @@ def load_rows(snapshot: Snapshot, state: Path, task: Task, columns: Iterable[str
     pyarrow.Table
         The columns asked for, target, row id (as text) and time, and the integer `__seq__`. Sorted by time where
         the snapshot has a time column (rows of the same time in arrival order, rows without a time first), else
-        in arrival order; only the newest `window_rows` of them. A row's label is the newest that is known: its
-        own, or one from a labels batch that came after it (or any, if it has none of its own). Rows without a
-        label are left out.
+        in arrival order; only the newest `window_rows` of them. Which label a row has is settled in
+        `dataset.labels`; rows without one are left out.
 
     Raises
     ------
@@ -158,24 +158,16 @@ def _with_late_labels(snapshot: Snapshot, state: Path, task: Task, table: pa.Tab
         return table[roles.target]
     if roles.row_id is None:
         raise ContractError("labels that come later are joined by a row id: set data.row_id")
-    late = pa.concat_tables([_read_labels(snapshot, part, state, task, roles.row_id) for part in parts])
-    late = late.filter(pc.and_(pc.is_valid(late["id"]), pc.is_valid(late["label"])))
-    newest = late.filter(~pd.Series(late["id"].to_numpy()).duplicated(keep="last").to_numpy())
-    found = pd.Index(newest["id"].to_numpy()).get_indexer(pd.Index(table[roles.row_id].to_numpy()))
-    places = pa.array(found, mask=found < 0)
-    own = table[roles.target]
-    label = newest["label"].take(places)
-    is_newer = pc.greater(newest[SEQ].take(places), table[SEQ])
-    use = pc.and_(pc.is_valid(label), pc.or_(pc.fill_null(is_newer, False), pc.is_null(own)))
-    return pc.if_else(use, label, own)
+    late = late_labels((_read_labels(snapshot, part, state, task, roles.row_id) for part in parts), task)
+    return labels_in_force(table[roles.target], table[SEQ], table[roles.row_id], late)
 
 
-def _read_labels(snapshot: Snapshot, part: SnapshotPart, state: Path, task: Task, row_id: str) -> pa.Table:
+def _read_labels(
+    snapshot: Snapshot, part: SnapshotPart, state: Path, task: Task, row_id: str
+) -> tuple[int, pa.ChunkedArray, pa.ChunkedArray]:
     target = snapshot.columns.target
     raw = _read(part, _open(part, state), [row_id, target])
-    seqs = pa.array(np.full(part.rows, part.seq, dtype=np.int64))
-    labels = labels_of(raw[target], task, target)
-    return pa.table({"id": names_of(raw[row_id], row_id), "label": labels, SEQ: seqs})
+    return part.seq, names_of(raw[row_id], row_id), labels_of(raw[target], task, target)
 
 
 def _by_time(table: pa.Table, time: str | None) -> pa.Table:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
+from itertools import accumulate
 
 from sqlalchemy import Connection
 
@@ -11,14 +12,27 @@ from ct_daemon.failpoints import failpoint
 from ct_daemon.folders import StateFolder, make_folder
 from ct_daemon.monitor.watch import Watch
 from ct_daemon.pipeline.workshop import champion_of
-from ct_daemon.protocols import CompareRequest, JoinRequest, Worker
+from ct_daemon.protocols import CompareRequest, JoinRequest, LabelsFile, ScoredRows, Worker
+from ct_daemon.store.feedback import Waiting
 from ct_daemon.store.store import Store
-from ct_daemon.types import Batch, BatchKind, BatchStatus, DriftMeasured, Event, QualityMeasured, Window
+from ct_daemon.types import (
+    Batch,
+    BatchKind,
+    BatchStatus,
+    DriftMeasured,
+    Event,
+    Outcome,
+    QualityMeasured,
+    Window,
+)
 
 PAGE = 1000
 """So many batches are read from the ledger at once."""
 RECENT_PREDICTIONS = 200
 """So many batches of predictions wait for their labels; older ones are no longer looked at."""
+RECENT_LABEL_FILES = 2_000
+RECENT_LABELS = 5_000_000
+"""Of so many labels batches, or of those that reach so many rows, the newest are read; older ones are not."""
 
 
 class Measurer:
@@ -38,55 +52,74 @@ class Measurer:
         self._labels_joined: dict[str, int] = {}
 
     def join_labels(self, watch: Watch) -> None:
-        """Hold labels that came since the last join against the predictions that wait for them."""
-        model = watch.model
+        """Hold labels against the predictions that wait for them: against all when labels came, else the new ones.
+
+        Predictions wait until all their rows have a label; then they are not looked at again. What has been looked
+        at is remembered for nothing but to spare work: after a start, everything that waits is looked at.
+        """
         if watch.settings.labels is None:
-            self._labels_joined[model] = 0
             return
+        model = watch.model
+        seen = self._labels_joined.get(model, 0)
         with self._store.read() as tx:
             newest = self._store.batches.list(
-                tx, model, status=BatchStatus.ACCEPTED, kind=BatchKind.LABELS, newest_first=True, limit=1
+                tx, model, status=BatchStatus.ACCEPTED, newest_first=True, limit=1
             )
-            joined = self._labels_joined.get(model, 0)
-            if not newest or newest[0].seq <= joined:
-                self._labels_joined[model] = joined
+            if not newest or newest[0].seq <= seen:
                 return
-            known = {(o.batch_seq, o.version): o for o in self._store.feedback.outcomes(tx, model)}
-            waiting = [
-                p
-                for p in self._store.feedback.predictions(tx, model)
-                if (p.batch_seq, p.version) not in known or known[p.batch_seq, p.version].rows < p.rows
-            ][-RECENT_PREDICTIONS:]
-            labels = (
-                self._store.batches.list(
-                    tx,
-                    model,
-                    status=BatchStatus.ACCEPTED,
-                    kind=BatchKind.LABELS,
-                    after_seq=min(p.batch_seq for p in waiting),
-                    limit=100_000,
-                )
-                if waiting
-                else []
+            labels = self._recent_labels(tx, model)
+            came = any(file.batch_seq > seen for file in labels)
+            waiting = self._store.feedback.waiting(
+                tx, model, after_seq=0 if came else seen, limit=RECENT_PREDICTIONS
             )
-        if labels:
-            root = self._folders.root
-            result = self._worker.join(
-                JoinRequest(
-                    predictions=tuple((p.batch_seq, p.version, str(root / p.path)) for p in waiting),
-                    labels=tuple(str(root / b.object_path) for b in labels if b.object_path),
-                    columns=watch.settings.data.columns,
-                    task=watch.settings.data.task,
-                )
-            )
-            fresh = tuple(o for o in result.outcomes if known.get((o.batch_seq, o.version)) != o)
-            with self._store.write() as tx:
-                for outcome in fresh:
-                    self._store.feedback.put_outcome(tx, model, outcome)
-            failpoint("outcome.recorded")
-            if fresh:
-                self._emit(QualityMeasured(model=model, outcomes=fresh))
+        if waiting and labels:
+            self._join(watch, waiting, labels)
         self._labels_joined[model] = newest[0].seq
+
+    def _recent_labels(self, tx: Connection, model: str) -> tuple[LabelsFile, ...]:
+        """The newest labels batches, oldest first."""
+        newest = self._store.batches.list(
+            tx,
+            model,
+            status=BatchStatus.ACCEPTED,
+            kind=BatchKind.LABELS,
+            newest_first=True,
+            limit=RECENT_LABEL_FILES,
+        )
+        newer_rows = accumulate((batch.rows for batch in newest), initial=0)
+        recent = [
+            LabelsFile(batch_seq=batch.seq, path=str(self._folders.root / batch.object_path))
+            for batch, newer in zip(newest, newer_rows, strict=False)
+            if newer < RECENT_LABELS and batch.object_path
+        ]
+        return tuple(reversed(recent))
+
+    def _join(self, watch: Watch, waiting: tuple[Waiting, ...], labels: tuple[LabelsFile, ...]) -> None:
+        root = self._folders.root
+        result = self._worker.join(
+            JoinRequest(
+                scored=tuple(
+                    ScoredRows(
+                        batch_seq=one.predictions.batch_seq,
+                        version=one.predictions.version,
+                        predictions=str(root / one.predictions.path),
+                        rows=str(root / one.rows_path),
+                    )
+                    for one in waiting
+                ),
+                labels=labels,
+                columns=watch.settings.data.columns,
+                task=watch.settings.data.task,
+            )
+        )
+        known = {(one.predictions.batch_seq, one.predictions.version): one.outcome for one in waiting}
+        fresh = tuple(o for o in result.outcomes if _tells_more(o, known[o.batch_seq, o.version]))
+        with self._store.write() as tx:
+            for outcome in fresh:
+                self._store.feedback.put_outcome(tx, watch.model, outcome)
+        failpoint("outcome.recorded")
+        if fresh:
+            self._emit(QualityMeasured(model=watch.model, outcomes=fresh))
 
     def measure_windows(self, watch: Watch) -> None:
         """Compare every full window of rows with the live baseline."""
@@ -153,3 +186,8 @@ class Measurer:
                     return chosen
             if len(page) < PAGE:
                 return None
+
+
+def _tells_more(outcome: Outcome, known: Outcome | None) -> bool:
+    """An outcome of fewer rows is one that old labels were not read for: the known one stays."""
+    return known is None or (outcome != known and outcome.rows >= known.rows)

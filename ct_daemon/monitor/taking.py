@@ -66,7 +66,6 @@ class Taker:
 
     def _take(self, watch: Watch, arrival: Arrival) -> None:
         """Bring one file to its final status, exactly once."""
-        accepts_again = watch.files(arrival.kind).accept_duplicates
         if arrival.staged is None:
             self._record(
                 watch, arrival, BatchStatus.QUARANTINED, reason=arrival.reason, detail=arrival.detail
@@ -75,9 +74,9 @@ class Taker:
         staged = Path(arrival.staged)
         try:
             with self._store.read() as tx:
-                twin = self._store.batches.accepted_with_digest(tx, watch.model, arrival.kind, arrival.digest)
+                twin = self._twin(tx, watch, arrival)
                 before = self._store.batches.accepted_with_name(tx, watch.model, arrival.source, arrival.name)
-            if twin is not None and not accepts_again:
+            if twin is not None:
                 detail = f"the same bytes as {twin.name}, batch {twin.seq}"
                 self._record(watch, arrival, BatchStatus.DUPLICATE, reason="duplicate", detail=detail)
                 return
@@ -87,6 +86,17 @@ class Taker:
             self._take_staged(watch, arrival, staged)
         finally:
             staged.unlink(missing_ok=True)
+
+    def _twin(self, tx: Connection, watch: Watch, arrival: Arrival) -> Batch | None:
+        """The accepted batch that makes this file a duplicate.
+
+        Where the same content counts again, that is one of the very same file: its content was changed and has been
+        put back, with its time of change.
+        """
+        if not watch.files(arrival.kind).accept_duplicates:
+            return self._store.batches.accepted_with_digest(tx, watch.model, arrival.kind, arrival.digest)
+        name = self._object_name(watch, arrival)
+        return self._store.batches.accepted_with_key(tx, watch.model, arrival.kind, name)
 
     def _take_staged(self, watch: Watch, arrival: Arrival, staged: Path) -> None:
         with self._store.read() as tx:

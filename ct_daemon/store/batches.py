@@ -21,7 +21,9 @@ class Totals:
     rows: int
     """Rows of batches of rows."""
     labelled_rows: int
-    """Labelled rows of batches of rows, and rows of batches of labels."""
+    """Rows that have a label, as far as counts can tell: labels that came with rows and in batches of labels, but
+    no more than rows. Below that bound, a row labelled in several files counts once for each, and a label whose row
+    never came counts too."""
     files: int
     """Batches of rows."""
     last_seq: int
@@ -127,6 +129,11 @@ class Batches:
         same = _BATCH.where(_T.c.model == model, _T.c.source == source, _T.c.name == name)
         return first(tx, Batch, same.where(_T.c.status == BatchStatus.ACCEPTED).order_by(_T.c.seq.desc()))
 
+    def accepted_with_key(self, tx: Connection, model: str, kind: BatchKind, dedupe_key: str) -> Batch | None:
+        """The accepted batch for which `add` would refuse another with this key."""
+        same = _BATCH.where(_T.c.model == model, _T.c.kind == kind, _T.c.dedupe_key == dedupe_key)
+        return first(tx, Batch, same.where(schema.ACCEPTED))
+
     def get(self, tx: Connection, seq: int) -> Batch:
         """One batch; `UnknownNameError` if there is none."""
         found = first(tx, Batch, _BATCH.where(_T.c.seq == seq))
@@ -161,17 +168,17 @@ class Batches:
         return {status.value: 0 for status in BatchStatus} | {status.value: count for status, count in rows}
 
     def totals(self, tx: Connection, model: str, *, after_seq: int = 0) -> Totals:
-        """Sums over the accepted batches after `after_seq`; without any, `last_seq` is `after_seq`."""
-        of_rows = _T.c.kind == BatchKind.ROWS
-        row = tx.execute(
-            select(
-                func.coalesce(func.sum(case((of_rows, _T.c.rows), else_=0)), 0),
-                func.coalesce(func.sum(case((of_rows, _T.c.labelled_rows), else_=_T.c.rows)), 0),
-                func.coalesce(func.sum(case((of_rows, 1), else_=0)), 0),
-                func.coalesce(func.max(_T.c.seq), after_seq),
-            ).where(_T.c.model == model, _T.c.status == BatchStatus.ACCEPTED, _T.c.seq > after_seq)
-        ).one()
-        return Totals(rows=row[0], labelled_rows=row[1], files=row[2], last_seq=row[3])
+        """What the accepted batches after `after_seq` added; without any, `last_seq` is `after_seq`.
+
+        Labels that came after it count though their rows came before.
+        """
+        now, then = _sums(tx, model), _sums(tx, model, until_seq=after_seq)
+        return Totals(
+            rows=now.rows - then.rows,
+            labelled_rows=now.labelled_rows - then.labelled_rows,
+            files=now.files - then.files,
+            last_seq=max(now.last_seq, after_seq),
+        )
 
     def training_parts(self, tx: Connection, model: str, window_rows: int | None) -> tuple[SnapshotPart, ...]:
         """The batches to train on, in the order of arrival; none if there are no rows.
@@ -196,23 +203,33 @@ class Batches:
         return parts if any(part.kind is BatchKind.ROWS for part in parts) else ()
 
 
+def _sums(tx: Connection, model: str, *, until_seq: int | None = None) -> Totals:
+    of_rows = _T.c.kind == BatchKind.ROWS
+    found = select(
+        func.coalesce(func.sum(case((of_rows, _T.c.rows), else_=0)), 0),
+        func.coalesce(func.sum(_T.c.labelled_rows), 0),
+        func.coalesce(func.sum(case((of_rows, 1), else_=0)), 0),
+        func.coalesce(func.max(_T.c.seq), 0),
+    ).where(_T.c.model == model, _T.c.status == BatchStatus.ACCEPTED)
+    if until_seq is not None:
+        found = found.where(_T.c.seq <= until_seq)
+    rows, labels, files, last_seq = tx.execute(found).one()
+    return Totals(rows=rows, labelled_rows=min(rows, labels), files=files, last_seq=last_seq)
+
+
 def window_start(tx: Connection, model: str, window_rows: int) -> int:
     """The oldest batch of rows in the training window of `window_rows` labelled rows; 0 without batches.
 
-    Where labels come in files of their own, the rows that still wait for theirs are counted on top, so that the
-    window is not short of them.
+    Where labels come in files of their own, nothing here tells which rows they belong to. The rows that still wait
+    for theirs are counted on top, so that the window is not short of labelled rows wherever those that wait lie.
     """
-    found = tx.execute(
-        select(_T.c.kind, func.sum(_T.c.rows))
-        .where(_T.c.model == model, _T.c.status == BatchStatus.ACCEPTED)
-        .group_by(_T.c.kind)
+    late = select(_T.c.seq).where(
+        _T.c.model == model, _T.c.status == BatchStatus.ACCEPTED, _T.c.kind == BatchKind.LABELS
     )
-    sums = {kind: int(rows) for kind, rows in found}
-    labels = sums.get(BatchKind.LABELS, 0)
-    if labels == 0:
+    if tx.execute(late.limit(1)).first() is None:
         return oldest_reaching(tx, model, "labelled_rows", window_rows)
-    waiting = max(0, sums.get(BatchKind.ROWS, 0) - labels)
-    return oldest_reaching(tx, model, "rows", window_rows + waiting)
+    sums = _sums(tx, model)
+    return oldest_reaching(tx, model, "rows", window_rows + sums.rows - sums.labelled_rows)
 
 
 def oldest_reaching(

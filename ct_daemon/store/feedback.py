@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Select, Table, select
+from sqlalchemy import Connection, Row, Select, Table, and_, or_, select
 from sqlalchemy.dialects.sqlite import insert
 
 from ct_daemon.store import schema
@@ -13,6 +13,18 @@ from ct_daemon.store.columns import columns_of, values
 from ct_daemon.types import Outcome, Predictions
 
 _KEY = ("model", "batch_seq", "version")
+_B, _P, _O = schema.batches, schema.predictions, schema.outcomes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """Predictions of rows that have no label yet, some or all of them."""
+
+    predictions: Predictions
+    rows_path: str
+    """The stored rows, relative to the state folder."""
+    outcome: Outcome | None
+    """Of the rows that have a label, if any has."""
 
 
 class Feedback:
@@ -37,6 +49,41 @@ class Feedback:
     ) -> tuple[Outcome, ...]:
         """Outcomes of batches after `after_seq`, oldest batch first."""
         return values(tx, Outcome, _list(schema.outcomes, Outcome, model, version, after_seq))
+
+    def waiting(self, tx: Connection, model: str, *, after_seq: int, limit: int) -> tuple[Waiting, ...]:
+        """The newest predictions that wait for labels, for batches after `after_seq` whose rows are still stored;
+        oldest batch first."""
+        same = and_(_O.c.model == _P.c.model, _O.c.batch_seq == _P.c.batch_seq, _O.c.version == _P.c.version)
+        found = tx.execute(
+            select(
+                *columns_of(_P, Predictions),
+                _B.c.object_path,
+                _O.c.rows.label("labelled"),
+                _O.c.error_sum,
+                _O.c.squared_sum,
+            )
+            .join_from(_P, _B, _B.c.seq == _P.c.batch_seq)
+            .outerjoin(_O, same)
+            .where(_P.c.model == model, _P.c.batch_seq > after_seq, _B.c.object_path.is_not(None))
+            .where(or_(_O.c.rows.is_(None), _O.c.rows < _P.c.rows))
+            .order_by(_P.c.batch_seq.desc(), _P.c.version.desc())
+            .limit(limit)
+        ).all()
+        return tuple(_waiting(row) for row in reversed(found))
+
+
+def _waiting(row: Row[Any]) -> Waiting:
+    made = Predictions(batch_seq=row.batch_seq, version=row.version, path=row.path, rows=row.rows)
+    outcome = None
+    if row.labelled is not None:
+        outcome = Outcome(
+            batch_seq=row.batch_seq,
+            version=row.version,
+            rows=row.labelled,
+            error_sum=row.error_sum,
+            squared_sum=row.squared_sum,
+        )
+    return Waiting(predictions=made, rows_path=row.object_path, outcome=outcome)
 
 
 def _put(tx: Connection, table: Table, model: str, value: Predictions | Outcome) -> None:

@@ -24,6 +24,8 @@ from ct_daemon.manifests import write_manifest
 from ct_daemon.protocols import (
     CompareRequest,
     JoinRequest,
+    LabelsFile,
+    ScoredRows,
     TakeRequest,
     TrainSpec,
     ValidateRequest,
@@ -438,6 +440,20 @@ def test_a_column_of_empty_objects_is_left_out(shop):
     assert pq.read_schema(request.object_path).names == table.column_names
 
 
+def test_of_labels_only_those_count_that_are_there(shop):
+    table = pa.table({"id": [1, 2, 3, 4], "y": ["hi", None, "", "lo"]})
+    result, _ = shop.take(table, kind=BatchKind.LABELS)
+    assert (result.reason, result.rows, result.labelled_rows) == (None, 4, 2)
+
+
+@pytest.mark.parametrize(
+    ("ids", "reason"), [(["1", "2", "1"], "row_id_repeated"), (["1", None, ""], "row_id_missing")]
+)
+def test_labels_name_each_row_once_so_that_labels_are_as_many_as_rows(shop, ids, reason):
+    result, _ = shop.take(pa.table({"id": ids, "y": ["hi", "lo", "hi"]}), kind=BatchKind.LABELS)
+    assert (result.reason, result.labelled_rows) == (reason, 0)
+
+
 # --- scoring -----------------------------------------------------------------------------------------------
 
 
@@ -461,6 +477,26 @@ def test_without_labels_there_is_no_outcome(shop, trained):
         rows(20, labels=False), champion=trained.files, predictions_path=str(shop.path("p.parquet"))
     )
     assert (result.scored_rows, result.outcome) == (20, None)
+
+
+def test_labels_on_arrival_stay_in_the_outcome_when_the_rest_of_the_labels_comes(shop, trained):
+    table = rows(80, start=900, seed=6)
+    path = str(shop.path("p.parquet"))
+    whole, _ = shop.take(table, champion=trained.files, predictions_path=path)
+    half = with_column(table, "y", [*table["y"].to_pylist()[:40], *[None] * 40])
+    arrived, request = shop.take(half, champion=trained.files, predictions_path=path)
+    labels = shop.stored(table.select(["id", "y"]).slice(40), kind=BatchKind.LABELS)
+    joined = join(
+        JoinRequest(
+            scored=(ScoredRows(batch_seq=7, version=1, predictions=path, rows=request.object_path),),
+            labels=(LabelsFile(batch_seq=8, path=labels),),
+            columns=COLUMNS,
+            task=Task.CLASSIFICATION,
+        )
+    )
+    (found,) = joined.outcomes
+    assert arrived.outcome[0] == 40
+    assert (found.rows, found.error_sum, found.squared_sum) == whole.outcome
 
 
 def test_a_champion_that_cannot_score_leaves_the_batch_accepted(shop, trained):
@@ -501,13 +537,14 @@ def test_late_labels_give_the_outcome_that_labels_on_arrival_would_have_given(sh
     table = rows(80, start=900, seed=6)
     path = str(shop.path("p.parquet"))
     arrived, _ = shop.take(table, champion=trained.files, predictions_path=path)
+    unlabelled = shop.stored(table.drop_columns("y"))
     text_ids = with_column(table.select(["id", "y"]), "id", [str(i) for i in table["id"].to_pylist()])
     labels = tuple(
-        shop.stored(part, kind=BatchKind.LABELS) for part in (text_ids.slice(0, 30), text_ids.slice(30))
+        LabelsFile(batch_seq=seq, path=shop.stored(part, kind=BatchKind.LABELS))
+        for seq, part in enumerate((text_ids.slice(0, 30), text_ids.slice(30)), 8)
     )
-    request = JoinRequest(
-        predictions=((7, 1, path),), labels=labels, columns=COLUMNS, task=Task.CLASSIFICATION
-    )
+    scored = ScoredRows(batch_seq=7, version=1, predictions=path, rows=unlabelled)
+    request = JoinRequest(scored=(scored,), labels=labels, columns=COLUMNS, task=Task.CLASSIFICATION)
     (found,) = join(request).outcomes
     assert (found.rows, found.error_sum, found.squared_sum) == arrived.outcome
 

@@ -19,6 +19,8 @@ from ct_daemon.protocols import (
     CompareRequest,
     JoinRequest,
     JoinResult,
+    LabelsFile,
+    ScoredRows,
     TakeRequest,
     TakeResult,
     ValidateRequest,
@@ -46,7 +48,12 @@ pytestmark = pytest.mark.skipif(not processes.LINUX, reason="/proc and the death
 
 COLUMNS = Columns(target="y", row_id="id")
 COMPARE = CompareRequest(objects=("a", "b"), baseline="base.json", baseline_digest="00", watch=("x",))
-JOIN = JoinRequest(predictions=((1, 2, "p"),), labels=("l",), columns=COLUMNS, task=Task.REGRESSION)
+JOIN = JoinRequest(
+    scored=(ScoredRows(batch_seq=1, version=2, predictions="p", rows="r"),),
+    labels=(LabelsFile(batch_seq=3, path="l"),),
+    columns=COLUMNS,
+    task=Task.REGRESSION,
+)
 
 WORKER = '''
 import os, signal, sys, time
@@ -71,8 +78,11 @@ def compare(request):
     return DriftReport(baseline_rows=5, window_rows=6, columns=(score,))
 
 def join(request):
-    (seq, version, path), = request.predictions
-    return JoinResult(outcomes=(Outcome(batch_seq=seq, version=version, rows=1, error_sum=0.5, squared_sum=0.25),))
+    scored, = request.scored
+    files = (scored.predictions, scored.rows, *(label.path for label in request.labels))
+    assert files == ("p", "r", "l"), files
+    return JoinResult(outcomes=(Outcome(
+        batch_seq=scored.batch_seq, version=scored.version, rows=1, error_sum=0.5, squared_sum=0.25),))
 
 def validate(request):
     return ValidateResult(rows=1, labelled_rows=1, contract=request.contract, reason="too_few_rows")

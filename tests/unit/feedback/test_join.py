@@ -1,4 +1,4 @@
-"""Predictions against labels: equal to a dictionary, whatever the ids and in whatever order labels come."""
+"""Predictions against labels: equal to a slow reading, whatever the ids and in whatever order labels come."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from ct_daemon.errors import ContractError, SourceError
 from ct_daemon.feedback import join, losses
-from ct_daemon.protocols import JoinRequest
+from ct_daemon.protocols import JoinRequest, LabelsFile, ScoredRows
 from ct_daemon.types import Columns, Outcome, Task
 
 COLUMNS = Columns(target="y", row_id="id")
@@ -26,19 +26,28 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def joined(folder, predictions, labels, task=Task.CLASSIFICATION):
-    """Write (ids, values) pairs as files and join them."""
-    asked = []
-    for i, (ids, values) in enumerate(predictions):
-        path = folder / f"p{i}.parquet"
-        pq.write_table(pa.table({"row_id": ids, "prediction": values}), path)
-        asked.append((10 + i, 3, str(path)))
-    given_ = []
-    for i, (ids, values) in enumerate(labels):
-        path = folder / f"l{i}.parquet"
-        pq.write_table(pa.table({"id": ids, "y": values}), path)
-        given_.append(str(path))
-    request = JoinRequest(predictions=tuple(asked), labels=tuple(given_), columns=COLUMNS, task=task)
-    return join(request).outcomes
+    """Write files and join them, the batches of rows first.
+
+    Predictions are (ids, values) or (ids, values, labels that came along), labels (ids, values).
+    """
+    batches = [("rows", *batch) for batch in predictions] + [("labels", *batch) for batch in labels]
+    return joined_in_order(folder, batches, task)
+
+
+def joined_in_order(folder, batches, task=Task.CLASSIFICATION):
+    """The same, in whatever order they came: ("rows", ids, predictions[, own labels]) or ("labels", ids, values)."""
+    scored, late = [], []
+    for seq, (kind, ids, values, *own) in enumerate(batches, 10):
+        path = folder / f"{seq}.parquet"
+        if kind == "labels":
+            pq.write_table(pa.table({"id": ids, "y": values}), path)
+            late.append(LabelsFile(batch_seq=seq, path=str(path)))
+            continue
+        pq.write_table(pa.table({"id": ids} | ({"y": own[0]} if own else {})), path)
+        made = folder / f"p{seq}.parquet"
+        pq.write_table(pa.table({"row_id": ids, "prediction": values}), made)
+        scored.append(ScoredRows(batch_seq=seq, version=3, predictions=str(made), rows=str(path)))
+    return join(JoinRequest(scored=tuple(scored), labels=tuple(late), columns=COLUMNS, task=task)).outcomes
 
 
 def outcome(seq, rows, errors, squared=None):
@@ -111,24 +120,71 @@ def test_large_whole_row_ids_keep_their_digits(folder):
 
 
 def test_without_a_row_id_column_nothing_can_be_joined():
-    request = JoinRequest(predictions=(), labels=(), columns=Columns(target="y"), task=Task.REGRESSION)
+    request = JoinRequest(scored=(), labels=(), columns=Columns(target="y"), task=Task.REGRESSION)
     with pytest.raises(ContractError) as error:
         join(request)
     assert error.value.reason == "row_id_missing"
 
 
-@pytest.mark.parametrize("content", [None, b"", b"PAR1 not really PAR1"])
-def test_a_stored_file_that_cannot_be_read_is_named(folder, content):
-    path = folder / "labels-broken.parquet"
-    path.unlink(missing_ok=True)
-    if content is not None:
-        path.write_bytes(content)
-    good = folder / "good.parquet"
-    pq.write_table(pa.table({"row_id": [1], "prediction": ["x"]}), good)
-    request = JoinRequest(
-        predictions=((1, 1, str(good)),), labels=(str(path),), columns=COLUMNS, task=Task.CLASSIFICATION
+# --- labels that came along ------------------------------------------------------------------------------
+
+
+def test_labels_on_arrival_and_later_ones_make_one_outcome(folder):
+    arrived = (["a", "b", "c", "d"], ["x", "x", "x", "x"], ["x", "y", None, None])
+    assert joined(folder, [arrived], [(["c"], ["z"])]) == (outcome(10, 3, 2.0),)
+
+
+def test_a_later_label_corrects_the_one_that_came_along(folder):
+    arrived = (["a", "b"], ["x", "x"], ["x", "x"])
+    assert joined(folder, [arrived], [(["a"], ["y"]), (["b"], [None])]) == (outcome(10, 2, 1.0),)
+
+
+def test_a_label_from_before_its_row_fills_a_gap_but_corrects_nothing(folder):
+    early = ("labels", ["a", "b"], ["y", "y"])
+    rows = ("rows", ["a", "b"], ["x", "x"], ["x", None])
+    assert joined_in_order(folder, [early, rows]) == (outcome(11, 2, 1.0),)
+
+
+def test_without_labels_batches_the_outcome_is_that_of_the_arrival(folder):
+    rng = np.random.default_rng(0)
+    truth, values = rng.normal(size=(2, 1000))
+    found = joined(folder, [(np.arange(1000), values, truth)], [], Task.REGRESSION)
+    on_arrival = losses(pa.chunked_array([truth]), pa.chunked_array([values]), Task.REGRESSION)
+    assert found == (outcome(10, *on_arrival),)
+
+
+def test_rows_that_are_not_those_of_the_predictions_are_refused(folder):
+    joined(folder, [(["a"], ["x"])], [])
+    pq.write_table(pa.table({"id": ["a", "b"], "y": ["x", "x"]}), folder / "10.parquet")
+    scored = ScoredRows(
+        batch_seq=10, version=3, predictions=str(folder / "p10.parquet"), rows=str(folder / "10.parquet")
     )
-    with pytest.raises(SourceError, match=r"labels-broken\.parquet") as error:
+    with pytest.raises(SourceError, match=r"2 rows are stored for 1 predictions in p10\.parquet") as error:
+        join(JoinRequest(scored=(scored,), labels=(), columns=COLUMNS, task=Task.CLASSIFICATION))
+    assert error.value.reason == "object_unreadable"
+
+
+@pytest.mark.parametrize("content", [None, b"", b"PAR1 not really PAR1"])
+@pytest.mark.parametrize("broken", ["labels", "rows", "predictions"])
+def test_a_stored_file_that_cannot_be_read_is_named(tmp_path, content, broken):
+    paths = {name: tmp_path / f"{name}.parquet" for name in ("labels", "rows", "predictions")}
+    table = pa.table({"id": [1], "row_id": [1], "prediction": ["x"], "y": ["x"]})
+    for path in paths.values():
+        pq.write_table(table, path)
+    paths[broken].unlink()
+    if content is not None:
+        paths[broken].write_bytes(content)
+    request = JoinRequest(
+        scored=(
+            ScoredRows(
+                batch_seq=1, version=1, predictions=str(paths["predictions"]), rows=str(paths["rows"])
+            ),
+        ),
+        labels=(LabelsFile(batch_seq=2, path=str(paths["labels"])),),
+        columns=COLUMNS,
+        task=Task.CLASSIFICATION,
+    )
+    with pytest.raises(SourceError, match=rf"{broken}\.parquet") as error:
         join(request)
     assert error.value.reason == "object_unreadable"
 
@@ -145,48 +201,58 @@ classes = st.sampled_from(["x", "y", "1", "true"])
 numbers = st.floats(-1e6, 1e6)
 
 
-def files(values):
-    """Lists of files; in a file no id stands twice."""
-    return st.lists(st.dictionaries(ids, values, min_size=1), min_size=1, max_size=4)
-
-
 def typed(keys, as_text):
     return [str(key) for key in keys] if as_text else list(keys)
 
 
-def naive(predictions, labels, loss):
-    newest = {key: label for file in labels for key, label in file.items() if label is not None}
-    for i, file in enumerate(predictions):
-        cost = [loss(newest[key], value) for key, value in file.items() if key in newest]
+def naive(batches, loss):
+    """Row by row: the rule as `dataset.labels` words it."""
+    for place, (kind, rows) in enumerate(batches):
+        if kind == "labels":
+            continue
+        cost = []
+        for key, (value, own) in rows.items():
+            label = own
+            for other, (other_kind, others) in enumerate(batches):
+                if other_kind == "labels" and others.get(key) is not None and (other > place or own is None):
+                    label = others[key]
+            if label is not None:
+                cost.append(loss(label, value))
         if cost:
-            yield i, len(cost), sum(cost), sum(c * c for c in cost)
+            yield 10 + place, len(cost), sum(cost), sum(c * c for c in cost)
 
 
-@settings(max_examples=50)
-@given(files(classes), files(st.none() | classes), st.randoms(use_true_random=False))
-def test_joining_classes_equals_a_dictionary(folder, predictions, labels, random):
-    found = joined(
-        folder,
-        [(typed(f, random.random() < 0.5), list(f.values())) for f in predictions],
-        [(typed(f, random.random() < 0.5), pa.array(f.values(), pa.string())) for f in labels],
-    )
-    wanted = naive(predictions, labels, lambda label, value: float(label != value))
-    assert [(o.batch_seq, o.rows, o.error_sum, o.squared_sum) for o in found] == [
-        (10 + i, rows, errors, squared) for i, rows, errors, squared in wanted
-    ]
+def mixed(values):
+    """Batches of rows with predictions and labels of their own, and of labels, in any order."""
+    rows = st.tuples(st.just("rows"), st.dictionaries(ids, st.tuples(values, st.none() | values), min_size=1))
+    labels = st.tuples(st.just("labels"), st.dictionaries(ids, st.none() | values, min_size=1))
+    return st.lists(rows | labels, min_size=1, max_size=6)
 
 
-@settings(max_examples=50)
-@given(files(numbers), files(st.none() | numbers))
-def test_joining_numbers_equals_a_dictionary(folder, predictions, labels):
-    found = joined(
-        folder,
-        [(list(f), pa.array(f.values(), pa.float64())) for f in predictions],
-        [(list(f), pa.array(f.values(), pa.float64())) for f in labels],
-        Task.REGRESSION,
-    )
-    wanted = list(naive(predictions, labels, lambda label, value: abs(label - value)))
-    assert [(o.batch_seq - 10, o.rows) for o in found] == [(i, rows) for i, rows, _, _ in wanted]
+def as_files(batches, kind, random):
+    for name, batch in batches:
+        keys = typed(batch, random.random() < 0.5)
+        if name == "labels":
+            yield name, keys, pa.array(batch.values(), kind)
+        else:
+            made, own = zip(*batch.values(), strict=True)
+            yield name, keys, pa.array(made, kind), pa.array(own, kind)
+
+
+@settings(max_examples=80)
+@given(mixed(classes), st.randoms(use_true_random=False))
+def test_joining_classes_equals_a_slow_and_simple_reading(folder, batches, random):
+    found = joined_in_order(folder, as_files(batches, pa.string(), random))
+    wanted = naive(batches, lambda label, value: float(label != value))
+    assert [(o.batch_seq, o.rows, o.error_sum, o.squared_sum) for o in found] == list(wanted)
+
+
+@settings(max_examples=80)
+@given(mixed(numbers), st.randoms(use_true_random=False))
+def test_joining_numbers_equals_a_slow_and_simple_reading(folder, batches, random):
+    found = joined_in_order(folder, as_files(batches, pa.float64(), random), Task.REGRESSION)
+    wanted = list(naive(batches, lambda label, value: abs(label - value)))
+    assert [(o.batch_seq, o.rows) for o in found] == [(seq, rows) for seq, rows, _, _ in wanted]
     assert [o.error_sum for o in found] == pytest.approx([errors for _, _, errors, _ in wanted])
     assert [o.squared_sum for o in found] == pytest.approx([squared for _, _, _, squared in wanted])
 

@@ -195,7 +195,7 @@ def test_totals_count_rows_and_files_of_rows_but_labels_of_both(store, take):
         take(tx, "b", rows=20, labelled=0)
         take(tx, "bad", rows=99, status=BatchStatus.QUARANTINED)
         take(tx, "other", rows=99, model="other")
-        last = take(tx, "l", rows=7, labelled=0, kind=LABELS)
+        last = take(tx, "l", rows=9, labelled=7, kind=LABELS)
         assert store.batches.totals(tx, "m") == Totals(rows=30, labelled_rows=11, files=2, last_seq=last.seq)
         assert store.batches.totals(tx, "m", after_seq=first.seq) == Totals(
             rows=20, labelled_rows=7, files=1, last_seq=last.seq
@@ -203,6 +203,31 @@ def test_totals_count_rows_and_files_of_rows_but_labels_of_both(store, take):
         assert store.batches.totals(tx, "m", after_seq=last.seq) == Totals(
             rows=0, labelled_rows=0, files=0, last_seq=last.seq
         )
+
+
+def test_there_are_never_more_labelled_rows_than_rows(store, take):
+    def labelled(tx, after_seq=0):
+        return store.batches.totals(tx, "m", after_seq=after_seq).labelled_rows
+
+    with store.write() as tx:
+        early = take(tx, "early", rows=6, kind=LABELS).seq
+        assert labelled(tx) == 0
+        take(tx, "a", rows=10, labelled=0)
+        assert labelled(tx) == 6
+        sent = take(tx, "sent", rows=10, kind=LABELS).seq
+        assert (labelled(tx), labelled(tx, early)) == (10, 10)
+        again = take(tx, "again", rows=10, kind=LABELS).seq
+        assert (labelled(tx), labelled(tx, sent), labelled(tx, again)) == (10, 0, 0)
+        take(tx, "b", rows=5, labelled=2)
+        assert (labelled(tx), labelled(tx, again)) == (15, 5)
+
+
+def test_labels_for_rows_from_before_count_as_new(store, take):
+    with store.write() as tx:
+        rows = take(tx, "a", rows=10, labelled=3).seq
+        take(tx, "l", rows=4, kind=LABELS)
+        found = store.batches.totals(tx, "m", after_seq=rows)
+        assert (found.rows, found.labelled_rows, found.files) == (0, 4, 0)
 
 
 def _parts(store, tx, window_rows):
@@ -230,7 +255,8 @@ def test_training_takes_the_newest_batches_that_reach_the_window(store, take):
 def test_with_late_labels_all_rows_count_and_labels_no_older_than_the_window_come_along(store, take):
     with store.write() as tx:
         for name in ("l0", "a", "l1", "b", "l2"):
-            take(tx, name, rows=10, labelled=0, kind=LABELS if name[0] == "l" else BatchKind.ROWS)
+            is_label = name[0] == "l"
+            take(tx, name, labelled=10 if is_label else 0, kind=LABELS if is_label else BatchKind.ROWS)
         assert _parts(store, tx, None) == ["l0", "a", "l1", "b", "l2"]
         assert _parts(store, tx, 10) == ["b", "l2"]
         assert _parts(store, tx, 11) == ["a", "l1", "b", "l2"]
@@ -238,12 +264,23 @@ def test_with_late_labels_all_rows_count_and_labels_no_older_than_the_window_com
 
 def test_rows_that_still_wait_for_their_labels_are_counted_on_top_of_the_window(store, take):
     with store.write() as tx:
-        for name in ("a", "b", "c", "l"):
-            take(tx, name, rows=10, labelled=0, kind=LABELS if name == "l" else BatchKind.ROWS)
+        for name in ("a", "b", "c"):
+            take(tx, name, rows=10, labelled=0)
+        take(tx, "l", rows=10, kind=LABELS)
         take(tx, "d", rows=10, labelled=0)
         assert _parts(store, tx, 5) == ["a", "b", "c", "l", "d"]
         take(tx, "l2", rows=20, kind=LABELS)
         assert _parts(store, tx, 5) == ["c", "l", "d", "l2"]
+
+
+def test_empty_labels_and_labels_that_came_with_rows_make_no_row_wait_less_or_more(store, take):
+    with store.write() as tx:
+        for name, labelled in (("a", 10), ("b", 10), ("c", 0)):
+            take(tx, name, rows=10, labelled=labelled)
+        take(tx, "l", rows=30, labelled=1, kind=LABELS)
+        assert _parts(store, tx, 1) == ["c", "l"]
+        assert _parts(store, tx, 2) == ["b", "c", "l"]
+        assert _parts(store, tx, 12) == ["a", "b", "c", "l"]
 
 
 def test_labels_alone_are_nothing_to_train_on(store, take):

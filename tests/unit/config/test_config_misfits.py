@@ -1,0 +1,68 @@
+"""Settings that are fine alone and can't work together are refused, with the path of the one to change."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ct_daemon.config import Config, parse
+from ct_daemon.errors import ConfigError
+
+DATA = {"data": {"target": "y"}, "source": {"folder": "in"}}
+
+
+def read(models: dict[str, dict[str, Any]], **more: Any) -> Config:
+    whole = {"models": {name: DATA | model for name, model in models.items()}} | more
+    return parse(json.dumps(whole).encode(), base=Path("/base"))
+
+
+def faults(models: dict[str, dict[str, Any]], **more: Any) -> dict[str, str]:
+    with pytest.raises(ConfigError) as caught:
+        read(models, **more)
+    assert all(f"  {where}: {what}" in str(caught.value) for where, what in caught.value.faults)
+    return dict(caught.value.faults)
+
+
+def drift(**settings: int) -> dict[str, Any]:
+    return {"triggers": {"concept_drift": settings}}
+
+
+@pytest.mark.parametrize(
+    "training", [{"min_rows": 100, "window_rows": 99}, {"window_rows": 499}], ids=["given", "default"]
+)
+def test_a_window_that_never_holds_the_rows_of_a_training_is_refused(training: dict[str, int]) -> None:
+    found = faults({"m": {}, "short": {"training": training}})
+    assert list(found) == ["models.short.training.window_rows"]
+    [message] = found.values()
+    assert str(training["window_rows"]) in message
+    assert str(training.get("min_rows", 500)) in message
+
+
+@pytest.mark.parametrize("training", [{"min_rows": 100, "window_rows": 100}, {"window_rows": 500}, {}])
+def test_a_window_that_just_holds_them_is_accepted(training: dict[str, int]) -> None:
+    assert read({"m": {"training": training}}).models["m"].training.window_rows == training.get("window_rows")
+
+
+@pytest.mark.parametrize("looks", [{"windows": 2, "of": 31}, {"windows": 31}])
+def test_fewer_kept_windows_than_a_trigger_looks_at_are_refused(looks: dict[str, int]) -> None:
+    found = faults({"a": drift(windows=10), "b": drift(**looks), "c": {}}, retention={"windows": 30})
+    assert list(found) == ["retention.windows"]
+    assert found["retention.windows"].startswith(
+        "30 kept windows are fewer than the 31 that models.b.triggers"
+    )
+
+
+def test_as_many_kept_windows_as_the_triggers_look_at_are_accepted() -> None:
+    models = {"a": drift(windows=10), "b": drift(windows=2, of=30), "c": {}}
+    assert read(models, retention={"windows": 30}).retention.windows == 30
+    assert read({"a": drift(windows=1, of=1000)}).retention.windows == 1000
+
+
+def test_every_fault_is_told_at_its_path() -> None:
+    found = faults(
+        {"a": {"training": {"window_rows": 20}}, "b": {"training": {"holdout": 2}}}, limits={"runs": 0}
+    )
+    assert list(found) == ["models.a.training.window_rows", "models.b.training.holdout", "limits.runs"]
