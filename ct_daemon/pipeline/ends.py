@@ -19,14 +19,18 @@ SIGNALLED = frozenset({(TrainingError, reason) for reason in ("crashed", "killed
 CANCELLED = Move(to=RunState.CANCELLED, reason="cancelled", detail="a person cancelled it")
 
 
-class DiskFullError(Exception):
-    """The disk is full."""
+WAITED_FOR = frozenset({"locked", "disk_full"})
+"""States of ledger and disk that pass: nothing is wrong with the run."""
 
 
-def is_full(error: Exception) -> bool:
-    """Whether the disk was full, whoever says it: the ledger, the file system, or a trainer."""
+class PassingError(Exception):
+    """The ledger is locked or the disk is full."""
+
+
+def passes(error: Exception) -> bool:
+    """Whether it is one of `WAITED_FOR`, whoever says it: the ledger, the file system, or a trainer."""
     return any(
-        getattr(cause, "reason", None) == "disk_full"
+        getattr(cause, "reason", None) in WAITED_FOR
         or getattr(cause, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
         for cause in (error, error.__cause__)
     )

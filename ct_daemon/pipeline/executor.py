@@ -17,12 +17,13 @@ import structlog
 from ct_daemon.errors import ConflictError, CtDaemonError, StateError
 from ct_daemon.failpoints import failpoint
 from ct_daemon.folders import StateFolder
-from ct_daemon.pipeline.ends import CANCELLED, DiskFullError, end_of, is_full, on_purpose
+from ct_daemon.pipeline.ends import CANCELLED, WAITED_FOR, PassingError, end_of, on_purpose, passes
 from ct_daemon.pipeline.states import ALLOWED, TERMINAL, RunState
 from ct_daemon.pipeline.steps import STEPS, remove_work
 from ct_daemon.pipeline.undo import undo
 from ct_daemon.pipeline.workshop import Move, Workshop
 from ct_daemon.protocols import TrainerRunner
+from ct_daemon.store.runs import PUT_DOWN
 from ct_daemon.store.store import Store
 from ct_daemon.types import Event, ModelDeployed, Run, RunMoved
 
@@ -30,9 +31,6 @@ log = structlog.get_logger(__name__)
 
 RETRY_S, LONGEST_RETRY_S = 5.0, 300.0
 """How long to wait for a ledger that is locked and a disk that is full; for the disk twice as long each time."""
-
-WAITED_FOR = frozenset({"locked", "disk_full"})
-"""States of the ledger that pass."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,8 +148,9 @@ class Executor:
         """A run that no process works on any more: go on with it, or give up after too many tries."""
         with self._store.write() as tx:
             run = self._store.runs.take_over(tx, run.id, self._clock())
-        if run.attempt > self._settings.attempts:
-            detail = f"taken up {run.attempt - 1} times and interrupted in {run.state} each time"
+        crashes = run.attempt - 1 - run.results.get(PUT_DOWN, 0)
+        if crashes >= self._settings.attempts:
+            detail = f"it was at work in {crashes} crashes, the last time in {run.state}"
             self._record(run, Move(to=RunState.FAILED, reason="interrupted_too_often", detail=detail))
             return
         log.info("run.resumed", run=run.id, model=run.model, state=run.state, attempt=run.attempt)
@@ -250,7 +249,7 @@ class Executor:
                 run, Move(to=RunState.FAILED, reason="model_removed", detail="not configured any more")
             )
             return
-        full = 0
+        waits = 0
         while RunState(run.state) not in TERMINAL:
             with self._store.read() as tx:
                 wanted = self._store.runs.get(tx, run.id).cancel_requested
@@ -259,13 +258,15 @@ class Executor:
                 continue
             if self._stopping:
                 log.info("run.interrupted", run=run.id, model=run.model, state=run.state)
+                with self._store.write() as tx:
+                    self._store.runs.put_down(tx, run)
                 return
             try:
                 move = self._step(shop, run)
-            except DiskFullError as error:
-                log.warning("run.waits_for_space", run=run.id, model=run.model, error=str(error))
-                self._pause(min(RETRY_S * 2.0**full, LONGEST_RETRY_S))
-                full += 1
+            except PassingError as error:
+                log.warning("run.waits", run=run.id, model=run.model, state=run.state, error=str(error))
+                self._pause(min(RETRY_S * 2.0**waits, LONGEST_RETRY_S))
+                waits += 1
                 continue
             if move is not None:
                 run = self._record(run, move)
@@ -275,14 +276,14 @@ class Executor:
 
         Raises
         ------
-        DiskFullError
-            The disk is full: nothing is wrong with the run, it waits for space.
+        PassingError
+            The ledger is locked or the disk is full: nothing is wrong with the run, it waits.
         """
         try:
             return STEPS[RunState(run.state)](shop, run)
         except Exception as error:
-            if is_full(error):
-                raise DiskFullError(str(error)) from error
+            if passes(error):
+                raise PassingError(str(error)) from error
             if not isinstance(error, CtDaemonError):
                 log.exception("run.step_broke", run=run.id, state=run.state)
                 error = CtDaemonError(f"{type(error).__name__}: {error}", reason="internal_error")
@@ -308,7 +309,7 @@ class Executor:
             except StateError as error:
                 if error.reason not in WAITED_FOR or self._stopping:
                     raise
-                log.warning("run.waits_for_ledger", run=run.id, reason=error.reason, error=str(error))
+                log.warning("run.waits", run=run.id, model=run.model, state=run.state, error=str(error))
                 self._pause(RETRY_S)
 
     def _record_now(self, run: Run, move: Move) -> Run:

@@ -17,6 +17,8 @@ from ct_daemon.store import schema
 from ct_daemon.store.columns import columns_of, first, values
 from ct_daemon.types import JsonDict, Run, Transition
 
+PUT_DOWN = "put_down"
+"""How often a holder has stopped on purpose, among a run's results."""
 QUEUED = "queued"
 """The state in which a run begins and from which it is claimed."""
 
@@ -141,6 +143,11 @@ class Runs:
         """
         self._write(tx, run_id, new={"attempt": _T.c.attempt + 1, "updated_at": at})
         return self.get(tx, run_id)
+
+    def put_down(self, tx: Connection, run: Run) -> None:
+        """The holder stops on purpose: the next attempt is not one after a crash. `fenced` as in `move`."""
+        results = {**run.results, PUT_DOWN: run.results.get(PUT_DOWN, 0) + 1}
+        self._write(tx, run.id, *_fence(run), new={"results": results})
 
     def move(
         self,

@@ -139,7 +139,7 @@ def test_a_full_disk_under_the_alias_keeps_the_old_version_until_there_is_space(
             assert (small.place / "m" / "champion").exists(), "the start puts the alias where it is wanted"
             ballast = small.fill()
             ticket = site.cli("trigger", "m")
-            site.wait(lambda: "run.waits_for_space" in site.log.read_text(), "the switch waits")
+            site.wait(lambda: "run.waits" in site.log.read_text(), "the switch waits")
             current = small.place / "m" / "current.json"
             assert json.loads(current.read_text())["version"] == 1
             ballast.unlink()

@@ -65,16 +65,30 @@ def test_a_move_that_can_not_be_recorded_is_recorded_later_and_its_step_not_done
     [
         fault(TrainingError, "disk_full"),
         fault(StateError, "disk_full"),
+        fault(StateError, "locked"),
         OSError(errno.ENOSPC, "no space"),
         OSError(errno.EDQUOT, "no quota"),
     ],
-    ids=["trainer", "ledger", "space", "quota"],
+    ids=["trainer", "ledger", "lock", "space", "quota"],
 )
-def test_a_full_disk_is_waited_for(loop: Make, full: Exception) -> None:
+def test_what_passes_is_waited_for(loop: Make, full: Exception) -> None:
     one = loop()
     one.trainer.errors["train"] = [full, full]
     one.first_version()
     assert one.trainer.calls == ["train", "train", "train", "finish"]
+
+
+def test_a_run_that_is_put_down_on_purpose_again_and_again_is_not_given_up(loop: Make) -> None:
+    one = loop()
+    one.trainer.hold = {"train"}
+    one.arrive("first")
+    one.work()
+    for count in range(1, 6):
+        one.until(lambda count=count: len(one.trainer.calls) == count, "it trains")
+        one.restart()
+    one.trainer.release.set()
+    (run,) = one.ended(1)
+    assert (run.state, run.attempt) == ("succeeded", 6)
 
 
 def test_any_other_error_of_a_trainer_fails_the_run(loop: Make) -> None:
