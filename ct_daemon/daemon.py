@@ -37,7 +37,7 @@ from ct_daemon.monitor.watch import Watch
 from ct_daemon.pipeline.executor import Executor, ExecutorSettings
 from ct_daemon.pipeline.steps import Workshop, champion_of, files_of
 from ct_daemon.policy import Policy
-from ct_daemon.processes import kill_marked
+from ct_daemon.processes.kin import kill_marked
 from ct_daemon.protocols import Observer, Source, Trigger, VersionFiles
 from ct_daemon.sources.files import FolderSource, clean_staging
 from ct_daemon.sources.watch import FolderWatcher

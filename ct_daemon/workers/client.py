@@ -17,9 +17,11 @@ from collections.abc import Mapping
 from concurrent.futures import Future
 from typing import NamedTuple, NoReturn, TypeVar
 
-from ct_daemon import codec, processes
+from ct_daemon import codec
 from ct_daemon.errors import CtDaemonError, WorkerError
-from ct_daemon.processes import Child, Watch
+from ct_daemon.processes import children
+from ct_daemon.processes.children import Child
+from ct_daemon.processes.watch import POLL_S, Watch
 from ct_daemon.protocols import (
     CompareRequest,
     JoinRequest,
@@ -72,7 +74,7 @@ class WorkerProcess:
     module, python : str
         What runs as the worker.
     env : mapping, optional
-        Environment variables for it beside the inherited few (`processes.start`).
+        Environment variables for it beside the inherited few (`children.start`).
     """
 
     def __init__(
@@ -178,7 +180,7 @@ class WorkerProcess:
         if self._child is not None and (self._child.ended() or self._grown(self._child)):
             self._end()
         if self._child is None:
-            self._child = processes.start(
+            self._child = children.start(
                 self._module,
                 run=f"worker-{uuid.uuid4().hex}",
                 log=None,
@@ -204,7 +206,7 @@ class WorkerProcess:
         watch = Watch(child, time_s=self._time_s, memory_mb=self._memory_mb)
         with selectors.DefaultSelector() as selector:
             exchange = _Exchange(child, job, selector)
-            while (reply := exchange.move(processes.POLL_S)) is None:
+            while (reply := exchange.move(POLL_S)) is None:
                 if self._closing.is_set():
                     raise _closed(job.op)
                 if exchange.broken or (exchange.silent and child.ended()):
@@ -269,7 +271,7 @@ def _last_words(child: Child) -> str:
     """How a worker that closed the channel came to its end."""
     by_itself = child.ended(1.0)
     code = child.end()
-    end = processes.describe_end(code) if by_itself else "closed the channel and was ended"
+    end = children.describe_end(code) if by_itself else "closed the channel and was ended"
     child.log.closed(1.0)
     printed = child.log.tail()
     return f"{end}; it last printed: {printed}" if printed else end

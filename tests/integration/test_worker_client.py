@@ -13,8 +13,8 @@ from typing import Any
 import psutil
 import pytest
 
-from ct_daemon import processes
 from ct_daemon.errors import ConfigError, CtDaemonError, SourceError, WorkerError
+from ct_daemon.processes.kin import LINUX
 from ct_daemon.protocols import (
     CompareRequest,
     JoinRequest,
@@ -42,7 +42,7 @@ from ct_daemon.types import (
 from ct_daemon.workers.client import WorkerProcess
 from ct_daemon.workers.serve import serve
 
-pytestmark = pytest.mark.skipif(not processes.LINUX, reason="/proc and the death signal are Linux features")
+pytestmark = pytest.mark.skipif(not LINUX, reason="/proc and the death signal are Linux features")
 
 COLUMNS = Columns(target="y", row_id="id")
 COMPARE = CompareRequest(objects=("a", "b"), baseline="base.json", baseline_digest="00", watch=("x",))
