@@ -160,7 +160,9 @@ def start(
     log : Path or None
         New file for what it prints (at most `log_bytes`); None keeps the last lines in memory only.
     channel : bool
-        Keep its stdin and stdout as a channel (then only stderr is printed); else stdin is empty.
+        Keep its stdin and stdout as a channel (then only stderr is printed); else stdin is empty. The end of the
+        channel is then its end, and it is deaf to SIGTERM and SIGINT: who stops a service sends them to every
+        process of it, and work that the parent waits for must not be cut off before the parent says so.
     env : mapping, optional
         Added to the allow-list of inherited variables.
 
@@ -172,9 +174,10 @@ def start(
     file = None if log is None else log.open("xb", buffering=0)
     reading, writing = os.pipe()
     printed = CappedLog(reading, file, log_bytes)
+    ears = first.DEAF if channel else first.HEARING
     try:
         process = subprocess.Popen(
-            [python, *_PYTHON_OPTIONS, first.__file__, str(os.getpid()), module, *arguments],
+            [python, *_PYTHON_OPTIONS, first.__file__, str(os.getpid()), ears, module, *arguments],
             stdin=subprocess.PIPE if channel else subprocess.DEVNULL,
             stdout=subprocess.PIPE if channel else writing,
             stderr=writing,

@@ -15,19 +15,24 @@ import sys
 import traceback
 from pathlib import Path
 
+HEARING, DEAF = "hearing", "deaf"
+"""Whether SIGTERM and SIGINT end the child."""
 MEMORY_EXIT = 72
 """Exit code of a child that ended in a MemoryError."""
 
 _PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38
 
 
-def _first_steps(parent: str, module: str, *arguments: str) -> None:
+def _first_steps(parent: str, ears: str, module: str, *arguments: str) -> None:
     """Tie this process to its parent, then run the module as ``__main__``."""
     if sys.platform == "linux":
         _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         _prctl(_PR_SET_NO_NEW_PRIVS, 1)
     if os.getppid() != int(parent):  # it died before the signal was set
         sys.exit("the parent is gone")
+    if ears == DEAF:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())  # the starting thread may have blocked some
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     _import_from(str(Path(__file__).resolve().parents[2]))

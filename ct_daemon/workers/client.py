@@ -1,7 +1,7 @@
 """The daemon's end of the channel to the worker: starts it when needed, watches it, ends it when idle.
 
-A worker that dies, hangs or grows too much costs the request at hand, never the daemon. A request is never repeated
-here: whoever asked knows whether that is safe.
+A worker that dies, hangs or grows too much costs the request at hand, never the daemon. After an error of its own
+the next request goes to a fresh one. A request is never repeated here: whoever asked knows whether that is safe.
 """
 
 from __future__ import annotations
@@ -92,6 +92,8 @@ class WorkerProcess:
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._closing = threading.Event()
+        self._spoilt = threading.Event()
+        """The worker met an error of its own, which may have left its mark on it."""
         self._child: Child | None = None
         # One thread starts every worker and lives as long as this object: see the trap in `processes`.
         self._thread = threading.Thread(target=self._loop, name="worker-client", daemon=True)
@@ -141,16 +143,10 @@ class WorkerProcess:
                 raise _closed(op)
             self._jobs.put(job)
         try:
-            reply = codec.decode(kind, job.reply.result())
-        except ValueError as error:
-            raise WorkerError(
-                f"{op}: the worker's reply can't be read: {error}", reason="bad_reply"
-            ) from error
-        if reply.error is not None:
-            _raise(op, reply.error)
-        if reply.ok is None:
-            raise WorkerError(f"{op}: the worker's reply is empty", reason="bad_reply")
-        return reply.ok
+            return _opened(op, job.reply.result(), kind)
+        except WorkerError:
+            self._spoilt.set()
+            raise
 
     # --- in the one thread that owns the worker --------------------------------------------------------------
 
@@ -176,8 +172,11 @@ class WorkerProcess:
             child.end()
 
     def _ready(self) -> Child:
-        """A living worker that has memory left."""
+        """A living worker that has memory left and met no error of its own."""
         if self._child is not None and (self._child.ended() or self._grown(self._child)):
+            self._end()
+        if self._spoilt.is_set():
+            self._spoilt.clear()
             self._end()
         if self._child is None:
             self._child = children.start(
@@ -265,6 +264,19 @@ class _Exchange:
         if len(self._got) > HEADER_BYTES + size or self._left:
             raise _failed(self._op, "bad_reply", "did not answer one reply to one request")
         return bytes(self._got[HEADER_BYTES:])
+
+
+def _opened(op: str, text: bytes, kind: type[Reply[T]]) -> T:
+    """What the reply says; its error is raised."""
+    try:
+        reply = codec.decode(kind, text)
+    except ValueError as error:
+        raise WorkerError(f"{op}: the worker's reply can't be read: {error}", reason="bad_reply") from error
+    if reply.error is not None:
+        _raise(op, reply.error)
+    if reply.ok is None:
+        raise WorkerError(f"{op}: the worker's reply is empty", reason="bad_reply")
+    return reply.ok
 
 
 def _last_words(child: Child) -> str:

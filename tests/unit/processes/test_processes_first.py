@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import pytest
 
 from ct_daemon.processes import first
 from ct_daemon.processes.kin import LINUX
-from tests.unit.processes.rig import Start, printed
+from tests.unit.processes.rig import FOR_EVER, Start, printed, until
 
 pytestmark = pytest.mark.skipif(not LINUX, reason="/proc and the death signal are Linux features")
 
@@ -43,6 +44,29 @@ def test_signals_blocked_in_the_starting_thread_are_not_blocked_in_the_child(
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
 
 
+def test_a_child_with_a_channel_hears_its_channel_and_not_the_signals_that_stop_a_service(
+    start: Start,
+) -> None:
+    text = "import sys\nsys.stdout.write('ready'); sys.stdout.flush()\nsys.exit(len(sys.stdin.read()))"
+    with start(text, channel=True) as child:
+        requests, replies = child.channel
+        assert replies.read(5) == b"ready"
+        for number in (signal.SIGTERM, signal.SIGINT):
+            os.kill(child.pid, number)
+        requests.write(b"four")
+        requests.close()
+        assert child.ended(5.0)
+        assert child.end() == 4
+
+
+def test_a_child_without_a_channel_hears_them(start: Start) -> None:
+    with start("print('ready', flush=True)\n" + FOR_EVER) as child:
+        assert until(lambda: "ready" in child.log.tail())
+        os.kill(child.pid, signal.SIGTERM)
+        assert child.ended(5.0)
+        assert child.end() == -signal.SIGTERM
+
+
 def test_a_memory_error_has_an_exit_code_of_its_own(start: Start) -> None:
     with start("raise MemoryError('too little')") as child:
         assert child.ended(10.0)
@@ -52,7 +76,7 @@ def test_a_memory_error_has_an_exit_code_of_its_own(start: Start) -> None:
 def test_a_child_whose_parent_died_before_it_could_ask_for_the_signal_does_nothing(tmp_path: Path) -> None:
     (tmp_path / "writes.py").write_text("import pathlib; pathlib.Path('done').touch()")
     ended = subprocess.run(
-        [sys.executable, "-P", first.__file__, "1", "writes"],
+        [sys.executable, "-P", first.__file__, "1", first.HEARING, "writes"],
         env={"PYTHONPATH": str(tmp_path)},
         cwd=tmp_path,
         capture_output=True,
