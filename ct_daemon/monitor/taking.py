@@ -55,15 +55,14 @@ class Taker:
 
     # --- taking files -------------------------------------------------------------------------------------
 
-    def poll(self, watch: Watch, source: Source) -> int:
-        """Bring every complete new file of the source to its final status; how many that were."""
+    def poll(self, watch: Watch, source: Source, taken: Callable[[], None]) -> None:
+        """Bring every complete new file of the source to its final status, and call `taken` after each of them:
+        what stops a poll half way does not undo what it took before."""
         with self._store.read() as tx:
             known = self._store.batches.known(tx, watch.model, source.name)
-        taken = 0
         for arrival in source.poll(known, self._clock().timestamp()):
             self._take(watch, arrival)
-            taken += 1
-        return taken
+            taken()
 
     def _take(self, watch: Watch, arrival: Arrival) -> None:
         """Bring one file to its final status, exactly once."""
