@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from ct_daemon.artifacts import LoadedVersion
 from ct_daemon.dataset.frames import labels_of
-from ct_daemon.errors import ContractError, CtDaemonError, SourceError
+from ct_daemon.errors import ContractError, CtDaemonError, SourceError, StateError
 from ct_daemon.feedback import losses
 from ct_daemon.protocols import TakeRequest, TakeResult
 from ct_daemon.scan.read import read_table
@@ -28,12 +28,13 @@ def take(request: TakeRequest, scorer: Scorer) -> TakeResult:
     Raises
     ------
     StateError
-        `disk_refused` if the state folder takes no more: the file is not at fault and can be taken later.
+        `disk_refused` if the state folder takes no more, `staging_unreadable` if it does not give back our copy: the
+        file is not at fault and can be taken later.
+    MemoryError
+        If there is too little, whoever is at fault.
     """
     try:
-        table = read_table(
-            Path(request.staged), request.name, max_rows=request.max_rows, max_columns=request.max_columns
-        )
+        table = _read(request)
         batch = arrived(table, request.contract, request.columns, request.kind, request.task)
         store_rows(batch.rows, Path(request.object_path))
     except (SourceError, ContractError) as error:
@@ -46,6 +47,18 @@ def take(request: TakeRequest, scorer: Scorer) -> TakeResult:
         event_until_at=batch.event_until_at,
     )
     return result if request.kind is BatchKind.LABELS else _scored(request, result, batch, scorer)
+
+
+def _read(request: TakeRequest) -> pa.Table:
+    staged = Path(request.staged)
+    try:
+        return read_table(staged, request.name, max_rows=request.max_rows, max_columns=request.max_columns)
+    except OSError as error:
+        raise StateError(
+            f"our copy {staged} of {request.name} can't be read: {error.strerror}; look at the disk of the state "
+            "folder (the file itself is taken again from where it arrived)",
+            reason="staging_unreadable",
+        ) from error
 
 
 def _scored(request: TakeRequest, result: TakeResult, batch: Arrived, scorer: Scorer) -> TakeResult:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from ct_daemon.errors import ArtifactError
+from ct_daemon.errors import ArtifactError, StateError
 from ct_daemon.protocols import VerifyRequest
 from ct_daemon.scoring.predict import Scorer
 from ct_daemon.workers.batch import operations
@@ -22,6 +22,9 @@ def test_the_worker_process_answers_like_the_functions(shop, trained):
         assert worker.take(request) == take(request, shop.scorer)
         assert worker.verify(VerifyRequest(version=trained.files)).rows == 20
         assert worker.take(replace(request, name="in.docx")).reason == "unsupported_format"
+        with pytest.raises(StateError) as gone:
+            worker.take(replace(request, staged=str(shop.path("gone"))))
+        assert gone.value.reason == "staging_unreadable"
         with pytest.raises(ArtifactError) as error:
             worker.compare(replace(comparison(trained, request.object_path), baseline_digest="0" * 64))
         assert error.value.reason == "baseline_altered"

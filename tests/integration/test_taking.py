@@ -256,6 +256,24 @@ def test_a_full_disk_is_not_the_files_fault(shop):
     assert error.value.reason == "disk_refused"
 
 
+def test_a_copy_of_ours_that_can_not_be_read_is_not_the_files_fault(shop):
+    request = shop.request(rows(5))
+    Path(request.staged).unlink()
+    with pytest.raises(StateError, match="No such file") as error:
+        take(request, shop.scorer)
+    assert error.value.reason == "staging_unreadable"
+    assert not Path(request.object_path).exists()
+
+
+def test_too_little_memory_is_not_held_against_the_file_here(shop, monkeypatch):
+    def fail(*arguments, **options):
+        raise pa.ArrowMemoryError("malloc of size 64 failed")
+
+    monkeypatch.setattr("pyarrow.parquet.ParquetFile", fail)
+    with pytest.raises(MemoryError):
+        take(shop.request(rows(5)), shop.scorer)
+
+
 cells = st.one_of(
     st.booleans(),
     st.integers(-(2**63), 2**63 - 1),
