@@ -6,6 +6,7 @@ Run as a file, before this package can be imported; so it imports nothing but th
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import resource
 import runpy
@@ -17,8 +18,9 @@ from pathlib import Path
 
 HEARING, DEAF = "hearing", "deaf"
 """Whether SIGTERM and SIGINT end the child."""
-MEMORY_EXIT = 72
-"""Exit code of a child that ended in a MemoryError."""
+MEMORY_EXIT, DISK_EXIT = 72, 73
+"""Exit codes of a child that ended in a MemoryError, or because a disk took no more."""
+DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 _PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38
 
@@ -42,6 +44,11 @@ def _first_steps(parent: str, ears: str, module: str, *arguments: str) -> None:
     except MemoryError:
         traceback.print_exc()
         sys.exit(MEMORY_EXIT)
+    except OSError as error:
+        if error.errno not in DISK_FULL:
+            raise
+        traceback.print_exc()
+        sys.exit(DISK_EXIT)
 
 
 def _import_from(root: str) -> None:

@@ -27,7 +27,7 @@ from ct_daemon import codec
 from ct_daemon.errors import TrainingError
 from ct_daemon.processes import children
 from ct_daemon.processes.children import Child
-from ct_daemon.processes.first import MEMORY_EXIT
+from ct_daemon.processes.first import DISK_EXIT, MEMORY_EXIT
 from ct_daemon.processes.kin import kill_marked
 from ct_daemon.processes.watch import POLL_S, Fault, Watch
 from ct_daemon.protocols import TrainResult, TrainSpec
@@ -45,6 +45,7 @@ _NEXT_STEP = {
     "timeout": "raise training.limits.time, or train on fewer rows (training.window_rows)",
     "stopped_process": "find out who stops processes on this machine",
     "out_of_memory": "raise training.limits.memory_mb, or train on fewer rows (training.window_rows)",
+    "disk_full": "free space where the state folder and temporary files lie",
     "too_much_output": "make the trainer print less, or raise training.limits.output_mb",
     "killed": "look for the kernel's out-of-memory killer in the system log",
     "child_left_behind": "make the trainer wait for the processes that it starts",
@@ -99,9 +100,9 @@ class ProcessRunner:
         Raises
         ------
         TrainingError
-            Reason `timeout`, `stopped_process`, `out_of_memory`, `too_much_output`, `stopped` (by `stop`), `killed`
-            (SIGKILL from outside), `crashed` (another signal), `exit_code`, `child_left_behind`, `no_result`,
-            `bad_result`, `not_started`, `already_running`, or the slug that the trainer reported.
+            Reason `timeout`, `stopped_process`, `out_of_memory`, `disk_full`, `too_much_output`, `stopped` (by
+            `stop`), `killed` (SIGKILL from outside), `crashed` (another signal), `exit_code`, `child_left_behind`,
+            `no_result`, `bad_result`, `not_started`, `already_running`, or the slug that the trainer reported.
         """
         with self._entered(spec) as active:
             try:
@@ -197,6 +198,8 @@ def _fault_of_end(spec: TrainSpec, child: Child, output_mb: float, *, all_gone: 
         return Fault("crashed", children.describe_end(code))
     if code == MEMORY_EXIT:
         return Fault("out_of_memory", "ended in a MemoryError")
+    if code == DISK_EXIT:
+        return Fault("disk_full", "ended because the disk is full")
     if code == ERROR_EXIT and (reported := _reported(spec)) is not None:
         return reported
     if code != 0:

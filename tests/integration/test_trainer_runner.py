@@ -319,6 +319,12 @@ def test_out_of_memory_said_by_python(run: Run) -> None:
     assert fails(run, "bytearray(1 << 60)").reason == "out_of_memory"
 
 
+def test_a_full_disk_said_by_python(run: Run) -> None:
+    error = fails(run, "os.write(os.open('/dev/full', os.O_WRONLY), b'x')")
+    assert error.reason == "disk_full"
+    assert "free space" in str(error)
+
+
 @pytest.mark.parametrize("then", ["os._exit(0)", "signal.pause()"], ids=["and_ends", "and_stays"])
 def test_too_much_output(run: Run, workdir: Path, then: str) -> None:
     error = fails(run, f"good(); os.write(1, b'x' * 600_000); {then}")

@@ -73,6 +73,20 @@ def test_a_memory_error_has_an_exit_code_of_its_own(start: Start) -> None:
     assert child.code == first.MEMORY_EXIT
 
 
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [
+        ("file = open('/dev/full', 'w', buffering=1); file.write('x\\n')", first.DISK_EXIT),
+        ("raise OSError(122, 'Disk quota exceeded')", first.DISK_EXIT),
+        ("open('/nowhere/at all')", 1),
+    ],
+)
+def test_a_full_disk_has_an_exit_code_of_its_own(start: Start, line: str, code: int) -> None:
+    with start(line) as child:
+        assert child.ended(10.0)
+    assert child.code == code
+
+
 def test_a_child_whose_parent_died_before_it_could_ask_for_the_signal_does_nothing(tmp_path: Path) -> None:
     (tmp_path / "writes.py").write_text("import pathlib; pathlib.Path('done').touch()")
     ended = subprocess.run(
