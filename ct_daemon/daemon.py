@@ -38,9 +38,10 @@ from ct_daemon.monitor.watch import Watch
 from ct_daemon.pipeline.executor import Executor, ExecutorSettings
 from ct_daemon.pipeline.workshop import Workshop, champion_of, files_of
 from ct_daemon.policy import Policy
-from ct_daemon.processes import kill_marked
+from ct_daemon.processes.kin import kill_marked
 from ct_daemon.protocols import Observer, Source, Trigger, VersionFiles
-from ct_daemon.sources.files import FolderSource, clean_staging
+from ct_daemon.sources.files import FolderSource
+from ct_daemon.sources.staging import clean_staging
 from ct_daemon.sources.watch import FolderWatcher
 from ct_daemon.store.lock import StateLock
 from ct_daemon.store.store import Store

@@ -10,7 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from ct_daemon.policy import Policy, moment
+from ct_daemon.policy import Policy
+from ct_daemon.times import moment
 from ct_daemon.triggers.on_demand import demands_of
 from ct_daemon.types import Decision, Firing, Quiet, RecordedDecision, Rule, TriggerKind
 

@@ -33,10 +33,11 @@ back lets at most one budget of runs pass early, since the budget looks at the n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 
+from ct_daemon.times import free_at, length, moment, span
 from ct_daemon.types import (
     Decision,
     Demand,
@@ -52,8 +53,6 @@ from ct_daemon.types import (
 
 COALESCE_AT_MOST = 10
 """Evidence that keeps coming is waited for no longer than so many times `coalesce_s`."""
-_LONGEST_S = 100 * 365.25 * 86400.0
-"""Waits are cut to a hundred years: beyond, dates overflow."""
 _TRIGGERS = tuple(TriggerKind)
 _NEAREST = (TriggerKind.NEW_DATA, TriggerKind.CONCEPT_DRIFT, TriggerKind.ON_DEMAND, TriggerKind.INITIAL)
 """Where no number says which trigger is nearest."""
@@ -167,14 +166,14 @@ class Policy:
         rollback_at = case.situation.last_rollback_at
         if rollback_at is not None:
             since[rollback_at] = f"the rollback of {moment(rollback_at)}"
-        free_at = _free_at(case.now, since, self.cooldown_s)
-        if free_at == case.now:
+        ends_at = free_at(case.now, since, self.cooldown_s)
+        if ends_at == case.now:
             return None
         return _hold(
             Rule.COOLDOWN,
             f"cooldown of {span(self.cooldown_s)} since {since[max(since)]}",
-            f"the cooldown ends {moment(free_at)}",
-            free_at,
+            f"the cooldown ends {moment(ends_at)}",
+            ends_at,
         )
 
     def _back_off(self, case: _Case) -> _Answer | None:
@@ -184,16 +183,16 @@ class Policy:
         # 2^60 first waits are beyond any longest one; more would overflow.
         wait_s = min(self.back_off_longest_s, self.back_off_first_s * 2.0 ** min(len(failed) - 1, 60))
         newest = failed[-1]
-        free_at = _free_at(case.now, (newest.ended_at,), wait_s)
-        if free_at == case.now:
+        ends_at = free_at(case.now, (newest.ended_at,), wait_s)
+        if ends_at == case.now:
             return None
         runs = "1 run" if len(failed) == 1 else f"{len(failed)} runs in a row"
         return _hold(
             Rule.BACK_OFF,
             f"{runs} failed or rejected; back-off of {span(wait_s)} since run {newest.id} "
             f"({newest.end.value}) ended {moment(newest.ended_at)}",
-            f"the back-off ends {moment(free_at)}",
-            free_at,
+            f"the back-off ends {moment(ends_at)}",
+            ends_at,
         )
 
     def _budget(self, case: _Case) -> _Answer | None:
@@ -201,29 +200,29 @@ class Policy:
         past = case.situation.past
         if self.budget_runs is None or len(past) < self.budget_runs:
             return None
-        free_at = _free_at(case.now, (past[-self.budget_runs].started_at,), self.budget_per_s)
-        if free_at == case.now:
+        ends_at = free_at(case.now, (past[-self.budget_runs].started_at,), self.budget_per_s)
+        if ends_at == case.now:
             return None
         return _hold(
             Rule.BUDGET,
             f"the budget of {self.budget_runs} runs in {span(self.budget_per_s)} is used up",
-            f"the oldest of these runs leaves the period {moment(free_at)}",
-            free_at,
+            f"the oldest of these runs leaves the period {moment(ends_at)}",
+            ends_at,
         )
 
     def _coalescing(self, case: _Case) -> _Answer | None:
         first, last = case.situation.first_firing_at, case.situation.last_firing_at
         if first is None or last is None:
             return None
-        longest_at = first + _length(COALESCE_AT_MOST * self.coalesce_s)
-        free_at = min(_free_at(case.now, (last,), self.coalesce_s), longest_at)
-        if free_at <= case.now:
+        longest_at = first + length(COALESCE_AT_MOST * self.coalesce_s)
+        ends_at = min(free_at(case.now, (last,), self.coalesce_s), longest_at)
+        if ends_at <= case.now:
             return None
         return _hold(
             Rule.COALESCING,
             f"evidence came {moment(last)}; waiting until none came for {span(self.coalesce_s)}",
-            f"no new evidence until {moment(free_at)}",
-            free_at,
+            f"no new evidence until {moment(ends_at)}",
+            ends_at,
         )
 
 
@@ -327,48 +326,3 @@ def _demands(ids: Sequence[str]) -> str:
     if len(ids) == 1:
         return f"demand {ids[0]}"
     return f"{len(ids)} demands ({', '.join(ids[:3])}{', ...' if len(ids) > 3 else ''})"
-
-
-# --- time ------------------------------------------------------------------------------------------------
-
-
-def _length(seconds: float) -> timedelta:
-    return timedelta(seconds=min(seconds, _LONGEST_S))
-
-
-def _free_at(now: datetime, times: Iterable[datetime], length_s: float) -> datetime:
-    """The first moment from `now` on that is at least `length_s` away from each of the times; `now` if it is."""
-    length = _length(length_s)
-    known = tuple(times)
-    free_at = now
-    while near := [at for at in known if abs(free_at - at) < length]:
-        free_at = max(near) + length
-    return free_at
-
-
-def moment(at: datetime) -> str:
-    """A time for people: ``2026-11-24 07:00 UTC``, with seconds where there are any."""
-    utc = at.astimezone(UTC)
-    return utc.strftime("%Y-%m-%d %H:%M:%S UTC" if utc.second or utc.microsecond else "%Y-%m-%d %H:%M UTC")
-
-
-def span(seconds: float) -> str:
-    """A duration for people, in its two largest units: ``1 d 12 h``, ``90 s`` as ``1 min 30 s``.
-
-    Examples
-    --------
-    >>> span(5400)
-    '1 h 30 min'
-    >>> span(0.25)
-    '0.25 s'
-    """
-    left = seconds
-    parts = []
-    for unit, name in ((86400, "d"), (3600, "h"), (60, "min")):
-        count = int(left // unit)
-        left -= count * unit
-        if count:
-            parts.append(f"{count} {name}")
-    if left or not parts:
-        parts.append(f"{left:g} s")
-    return " ".join(parts[:2])

@@ -98,9 +98,10 @@ class Monitor:
         watch = self._watches[model]
         with self._locks[model]:
             faults: list[_Fault] = []
-            polls = [partial(self._taker.poll, watch, source) for source in watch.sources]
-            taken = sum(self._tried(model, poll, faults) or 0 for poll in polls)
-            if only_if_new and not taken and model not in self._owed:
+            taken = partial(self._owed.add, model)
+            for source in watch.sources:
+                self._tried(model, partial(self._taker.poll, watch, source, taken), faults)
+            if only_if_new and model not in self._owed:
                 self._note(model, faults)
                 return Tick()  # a folder that can't be listed is looked at again by the next listing
             self._owed.add(model)

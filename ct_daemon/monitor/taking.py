@@ -8,6 +8,7 @@ from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
+import structlog
 from sqlalchemy import Connection
 
 from ct_daemon.codec import digest_of
@@ -34,7 +35,9 @@ from ct_daemon.types import (
 CHUNK_BYTES = 1 << 20
 
 THE_FILE_MAY_BE_AT_FAULT = frozenset({"died", "timeout", "out_of_memory", "worker_bug", "bad_reply"})
-"""Ends of the worker that a file can bring about."""
+"""Ends of the worker that a file can bring about, and other things too: a busy machine, somebody's SIGKILL."""
+
+log = structlog.get_logger(__name__)
 
 
 class Taker:
@@ -52,17 +55,14 @@ class Taker:
         self._store, self._folders, self._worker = store, folders, worker
         self._emit, self._clock = emit, clock
 
-    # --- taking files -------------------------------------------------------------------------------------
-
-    def poll(self, watch: Watch, source: Source) -> int:
-        """Bring every complete new file of the source to its final status; how many that were."""
+    def poll(self, watch: Watch, source: Source, taken: Callable[[], None]) -> None:
+        """Bring every complete new file of the source to its final status, and call `taken` after each of them:
+        what stops a poll half way does not undo what it took before."""
         with self._store.read() as tx:
             known = self._store.batches.known(tx, watch.model, source.name)
-        taken = 0
         for arrival in source.poll(known, self._clock().timestamp()):
             self._take(watch, arrival)
-            taken += 1
-        return taken
+            taken()
 
     def _take(self, watch: Watch, arrival: Arrival) -> None:
         """Bring one file to its final status, exactly once."""
@@ -124,13 +124,7 @@ class Taker:
             champion=champion,
             predictions_path=None if predictions is None else str(predictions),
         )
-        try:
-            result = self._worker.take(request)
-        except WorkerError as error:
-            if error.reason not in THE_FILE_MAY_BE_AT_FAULT:
-                raise  # the file is good for all we know: it is taken at a later tick
-            # A file that kills or hangs the reader would do so for ever; it is put aside like any unreadable one.
-            result = TakeResult(reason=f"reader_{error.reason}", detail=str(error))
+        result = self._ask(watch, request)
         failpoint("batch.stored")
         if result.reason is not None:
             copy = self._keep_copy(watch, arrival, staged)
@@ -156,6 +150,21 @@ class Taker:
             self._emit(
                 TickFailed(model=watch.model, reason=result.scoring_reason, message=result.scoring_detail)
             )
+
+    def _ask(self, watch: Watch, request: TakeRequest, tries: int = 2) -> TakeResult:
+        """What the worker makes of the file. If it ends badly a fresh one gets the file once more, and only if that
+        ends badly too the file is put aside: it would kill or hang its reader for ever."""
+        try:
+            return self._worker.take(request)
+        except WorkerError as error:
+            if error.reason not in THE_FILE_MAY_BE_AT_FAULT:
+                raise  # the file is good for all we know: it is taken at a later tick
+            if tries == 1:
+                return TakeResult(reason=f"reader_{error.reason}", detail=str(error))
+            log.warning(
+                "file.read_again", model=watch.model, file=request.name, reason=error.reason, error=str(error)
+            )
+        return self._ask(watch, request, tries - 1)
 
     def _record(
         self,

@@ -40,7 +40,8 @@ def compare_files(
     Raises
     ------
     SourceError
-        When a file can't be read (see `read_table`), or files of one side do not fit together (`schema_differs`).
+        When a file can't be read (see `read_table`; `out_of_memory` if it is too large), or files of one side do not
+        fit together (`schema_differs`).
     """
     base = _read(baseline_paths, max_rows, max_columns)
     window = _read(window_paths, max_rows, max_columns)
@@ -63,7 +64,7 @@ def _read(paths: Sequence[Path], max_rows: int, max_columns: int) -> pa.Table:
     tables: list[pa.Table] = []
     for path in paths:
         left = max_rows - sum(table.num_rows for table in tables)
-        tables.append(read_table(path, path.name, max_rows=left, max_columns=max_columns))
+        tables.append(_read_one(path, left, max_columns))
     try:
         return pa.concat_tables(tables, promote_options="permissive")
     except pa.ArrowException as error:
@@ -71,6 +72,20 @@ def _read(paths: Sequence[Path], max_rows: int, max_columns: int) -> pa.Table:
         raise SourceError(
             f"the files {names} do not fit together: {error}; give their columns the same types",
             reason="schema_differs",
+        ) from error
+
+
+def _read_one(path: Path, max_rows: int, max_columns: int) -> pa.Table:
+    try:
+        return read_table(path, path.name, max_rows=max_rows, max_columns=max_columns)
+    except OSError as error:
+        raise SourceError(
+            f"{path} can't be read: {error.strerror}; name a file that is there and open to this user",
+            reason="unreadable",
+        ) from error
+    except MemoryError as error:
+        raise SourceError(
+            f"{path} needs more memory than there is; compare a part of it", reason="out_of_memory"
         ) from error
 
 

@@ -1,8 +1,9 @@
 """Files of rows to Arrow tables and back. Whatever bytes a file holds, the answer is a table or a `SourceError`
-whose `reason` is a quarantine code."""
+whose `reason` is a quarantine code; what is wrong with the disk or the memory is never called the file's fault."""
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from collections import Counter
@@ -21,8 +22,11 @@ BATCH_ROWS = 65_536
 MAX_DEPTH = 64
 """JSON values may be nested so deep."""
 
-_FAULTS = (pa.ArrowException, OSError, ValueError, TypeError, KeyError, MemoryError, OverflowError)
+_FAULTS = (pa.ArrowException, OSError, ValueError, TypeError, KeyError, OverflowError)
 """What Arrow raises on bytes that it can't make sense of."""
+_OF_BYTES = frozenset({None, errno.EINVAL, errno.EOVERFLOW})
+"""Numbers of an `OSError` that bytes can bring about: Arrow's own has none, and a place in a file that can't be is
+refused by the system. With any other number it is the disk that failed."""
 _TEXT = re.compile(rb'"((?:[^"\\]|\\.)*+)"\s*+(:?)')
 """A JSON text, and whether it is a key."""
 
@@ -45,6 +49,10 @@ def read_table(path: Path, name: str, *, max_rows: int, max_columns: int) -> pa.
     SourceError
         `unsupported_format`, `empty_file` (no bytes), `unreadable`, `no_rows`, `too_many_rows`,
         `too_many_columns`, `duplicate_columns`.
+    OSError
+        When `path` can't be opened or the disk does not give its bytes.
+    MemoryError
+        When there is too little memory (a file that claims to be huge can bring it about, too).
     """
     readers = {".parquet": _parquet, ".csv": _csv, ".jsonl": _json_lines, ".ndjson": _json_lines}
     reader = readers.get(Path(name).suffix.lower())
@@ -55,7 +63,11 @@ def read_table(path: Path, name: str, *, max_rows: int, max_columns: int) -> pa.
             raise _refusal(name, "empty_file", "it has no bytes")
         table = reader(path, name, max_rows, max_columns)
         table.validate(full=True)
+    except MemoryError:  # before the others, since Arrow's own is one of them
+        raise
     except _FAULTS as error:
+        if isinstance(error, OSError) and error.errno not in _OF_BYTES:
+            raise
         raise _refusal(name, "unreadable", _short(error)) from error
     if table.num_rows == 0:
         raise _refusal(

@@ -26,7 +26,15 @@ from threading import Lock
 from ct_daemon.config import FilesSource
 from ct_daemon.errors import SourceError
 from ct_daemon.failpoints import failpoint
-from ct_daemon.sources.staging import FOLDER_FLAGS, RefusedError, open_below, our_side, stage, stamp_of
+from ct_daemon.sources.staging import (
+    FOLDER_FLAGS,
+    RefusedError,
+    WaitsError,
+    open_below,
+    passes,
+    stage,
+    stamp_of,
+)
 from ct_daemon.types import Arrival, BatchKind, FileStamp
 
 MAX_NAME = 255
@@ -113,7 +121,8 @@ class FolderSource:
         Raises
         ------
         SourceError
-            `folder_missing`, `folder_unreadable`.
+            `folder_missing`, `folder_unreadable`; `read_failed`, after all other files came, if some could not be
+            read for a reason that may pass (a share that stumbles): they wait for a later poll.
         StateError
             `disk_full`, `staging_unwritable`, `no_resources`: our own side failed, the file waits.
         """
@@ -151,8 +160,13 @@ class FolderSource:
                 f"{folder}: the folder of {self.name} is not there; create it, mount it, or correct `folder`",
                 reason="folder_missing",
             )
+        step = (
+            "look at the disk or share that it lies on"
+            if passes(error)
+            else "let this user read and enter it"
+        )
         return SourceError(
-            f"{folder}: the folder of {self.name} can't be listed: {error.strerror}; let this user read and enter it",
+            f"{folder}: the folder of {self.name} can't be listed: {error.strerror}; {step}",
             reason="folder_unreadable",
         )
 
@@ -194,7 +208,10 @@ class FolderSource:
     def _closed_folder(
         self, root: int, path: str, known: Mapping[str, FileStamp], error: OSError
     ) -> Iterator[_Found]:
-        """A folder below that can't be listed is refused under its own name; the others go on."""
+        """A folder below that can't be listed waits, or is refused under its own name; the others go on."""
+        if passes(error):
+            yield _unread(path, error)
+            return
         try:
             stamp = stamp_of(os.stat(path, dir_fd=root, follow_symlinks=False))
         except FileNotFoundError:
@@ -210,6 +227,10 @@ class FolderSource:
             status = entry.stat(follow_symlinks=False)
         except FileNotFoundError:
             return None
+        except OSError as error:
+            if not passes(error):
+                raise
+            return _unread(path, error)
         stamp = stamp_of(status)
         name = _recorded(path)
         if known.get(name) == stamp:
@@ -257,34 +278,46 @@ class FolderSource:
                     del self._renamed[path]
 
     def _take(self, ready: list[_Found]) -> Iterator[Arrival]:
+        unread: list[str] = []
         with self._opened() as root:
             for file in ready:
-                arrival = Arrival(source=self.name, name=file.name, stamp=file.stamp, kind=self._kind)
                 try:
-                    if file.reason is not None:
-                        raise RefusedError(file.reason, file.detail)
-                    staged, digest = stage(root, file.path, file.stamp, self._staging)
-                except RefusedError as refused:
-                    if refused.reason == "changed_while_reading":
+                    arrival = self._arrival(root, file)
+                except WaitsError as waits:
+                    if waits.reason == "changed_while_reading":
                         self._pending_s = min(self._settle_s, self._pending_s or self._settle_s)
-                    elif refused.reason != "vanished":
-                        yield replace(arrival, reason=refused.reason, detail=refused.detail)
+                    elif waits.reason == "read_failed":
+                        unread.append(f"{file.name} ({waits.detail})")
                     continue
-                failpoint("file.staged")
-                yield replace(arrival, staged=str(staged), digest=digest)
+                yield arrival
+        if unread:
+            more = f" and {len(unread) - 3} more" if len(unread) > 3 else ""
+            raise SourceError(
+                f"{self.folder}: {', '.join(unread[:3])}{more} can't be read now; look at the disk or share that "
+                "they lie on (nothing is lost: every listing tries again)",
+                reason="read_failed",
+            )
+
+    def _arrival(self, root: int, file: _Found) -> Arrival:
+        """The file as its copy, or with the reason why it is refused; `WaitsError` if it is to come again."""
+        arrival = Arrival(source=self.name, name=file.name, stamp=file.stamp, kind=self._kind)
+        if file.reason == "read_failed":
+            raise WaitsError(file.reason, file.detail)
+        try:
+            if file.reason is not None:
+                raise RefusedError(file.reason, file.detail)
+            staged, digest = stage(root, file.path, file.stamp, self._staging)
+        except RefusedError as refused:
+            return replace(arrival, reason=refused.reason, detail=refused.detail)
+        failpoint("file.staged")
+        return replace(arrival, staged=str(staged), digest=digest)
 
 
-def clean_staging(staging: Path) -> int:
-    """Remove what a process that died left in `staging` (made if missing); returns how many files that were.
-
-    To be called at start, before any source: all that was not recorded is read again from where it arrived.
-    """
-    with our_side(staging):
-        staging.mkdir(parents=True, exist_ok=True, mode=0o700)
-        left = list(staging.iterdir())
-        for path in left:
-            path.unlink()
-    return len(left)
+def _unread(path: str, error: OSError) -> _Found:
+    """An entry that its folder can't tell about now; its stamp is not known, and it is not recorded."""
+    unknown = FileStamp(size_bytes=0, mtime_ns=0, inode=0)
+    detail = error.strerror or str(error)
+    return _Found(name=_recorded(path), path=path, stamp=unknown, reason="read_failed", detail=detail)
 
 
 def _recorded(path: str) -> str:

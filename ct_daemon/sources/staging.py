@@ -1,7 +1,7 @@
 """Copy one file out of a folder that others write to: nothing there is trusted, and nothing is left half done here.
 
-Faults of the file (`RefusedError`) and faults of our own disk (`StateError`) are kept apart: a full disk of ours
-must never put somebody's good file into quarantine.
+Faults of the file (`RefusedError`), faults that pass (`WaitsError`) and faults of our own disk (`StateError`) are
+kept apart: a full disk of ours or a share that stumbles must never put somebody's good file into quarantine.
 """
 
 from __future__ import annotations
@@ -27,17 +27,33 @@ FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 _NOT_A_FILE = frozenset({errno.ELOOP, errno.ENOTDIR, errno.ENXIO, errno.ENODEV})
 _OUR_LIMITS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
+_OF_A_SHARE = frozenset({errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN, errno.ECONNRESET, errno.EHOSTDOWN})
+_OF_THE_NET = frozenset({errno.EHOSTUNREACH, errno.ENETDOWN, errno.ENETUNREACH})
+_OF_THE_MOMENT = frozenset({errno.EIO, errno.EAGAIN, errno.EWOULDBLOCK, errno.EINTR, errno.EBUSY})
+_PASSING = _OF_A_SHARE | _OF_THE_NET | _OF_THE_MOMENT | _OUR_LIMITS
+"""A disk or a server in trouble, somebody's lock: not the file's fault, and gone another day."""
 _SUFFIX = re.compile(r"(?:\.[A-Za-z0-9]{1,10}){1,2}$")
 
 
-class RefusedError(Exception):
-    """This file can't be taken now. The reason lies in the file: a quarantine code, `changed_while_reading`, or
-    `vanished`."""
-
+class _NotTakenError(Exception):
     def __init__(self, reason: str, detail: str = "") -> None:
         super().__init__(reason)
         self.reason = reason
         self.detail = detail
+
+
+class RefusedError(_NotTakenError):
+    """This file can't be taken as it is; the reason is a quarantine code."""
+
+
+class WaitsError(_NotTakenError):
+    """This file can't be taken now, and nothing is known against it: `changed_while_reading`, `vanished`, or
+    `read_failed`."""
+
+
+def passes(error: OSError) -> bool:
+    """Whether what failed may well succeed later, with nobody changing the file."""
+    return error.errno in _PASSING
 
 
 def stamp_of(status: os.stat_result) -> FileStamp:
@@ -79,7 +95,9 @@ def stage(root: int, path: str, stamp: FileStamp, staging: Path) -> tuple[Path, 
     Raises
     ------
     RefusedError
-        `vanished`, `not_a_regular_file`, `unreadable`, `changed_while_reading`.
+        `not_a_regular_file`, `unreadable`.
+    WaitsError
+        `vanished`, `changed_while_reading`, `read_failed`.
     StateError
         `disk_full`, `staging_unwritable`, `no_resources`.
     """
@@ -111,21 +129,37 @@ def our_side(staging: Path) -> Iterator[None]:
         ) from error
 
 
+def clean_staging(staging: Path) -> int:
+    """Remove what a process that died left in `staging` (made if missing); returns how many files that were.
+
+    To be called at start, before any source: all that was not recorded is read again from where it arrived.
+    """
+    with our_side(staging):
+        staging.mkdir(parents=True, exist_ok=True, mode=0o700)
+        left = list(staging.iterdir())
+        for path in left:
+            path.unlink()
+    return len(left)
+
+
 def _open_file(root: int, path: str) -> int:
     try:
         source = open_below(root, path, FILE_FLAGS)
     except FileNotFoundError as error:
-        raise RefusedError("vanished") from error
+        raise WaitsError("vanished") from error
     except OSError as error:
         if error.errno in _OUR_LIMITS:
             raise StateError(
                 f"{path} can't be opened: {error.strerror}; raise the limits of this process",
                 reason="no_resources",
             ) from error
-        raise _swapped() if error.errno in _NOT_A_FILE else _unreadable(error) from error
-    if not stat.S_ISREG(os.fstat(source).st_mode):
+        raise _swapped() if error.errno in _NOT_A_FILE else _not_read(error) from error
+    try:
+        if not stat.S_ISREG(_status(source).st_mode):
+            raise _swapped()
+    except _NotTakenError:
         os.close(source)
-        raise _swapped()
+        raise
     return source
 
 
@@ -137,8 +171,8 @@ def _copy(source: int, copy: BinaryIO, stamp: FileStamp) -> str:
         sha256.update(chunk)
         copy.write(chunk)
         copied += len(chunk)
-    if copied != stamp.size_bytes or stamp_of(os.fstat(source)) != stamp:
-        raise RefusedError("changed_while_reading")
+    if copied != stamp.size_bytes or stamp_of(_status(source)) != stamp:
+        raise WaitsError("changed_while_reading")
     return sha256.hexdigest()
 
 
@@ -146,10 +180,19 @@ def _read(source: int) -> bytes:
     try:
         return os.read(source, CHUNK_BYTES)
     except OSError as error:  # their disk, not ours
-        raise _unreadable(error) from error
+        raise _not_read(error) from error
 
 
-def _unreadable(error: OSError) -> RefusedError:
+def _status(source: int) -> os.stat_result:
+    try:
+        return os.fstat(source)
+    except OSError as error:
+        raise _not_read(error) from error
+
+
+def _not_read(error: OSError) -> _NotTakenError:
+    if passes(error):
+        return WaitsError("read_failed", error.strerror or str(error))
     return RefusedError(
         "unreadable", f"{error.strerror}; let this user read it, then touch it so that it is looked at again"
     )

@@ -16,7 +16,7 @@ from typing import Self
 
 from ct_daemon.clock import wall
 from ct_daemon.errors import StateError
-from ct_daemon.processes import identity
+from ct_daemon.processes.kin import identity
 from ct_daemon.store.faults import of_system
 
 _NOTE_BYTES = 4096

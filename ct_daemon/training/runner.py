@@ -23,9 +23,13 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from ct_daemon import codec, processes
+from ct_daemon import codec
 from ct_daemon.errors import TrainingError
-from ct_daemon.processes import Child, Fault, Watch
+from ct_daemon.processes import children
+from ct_daemon.processes.children import Child
+from ct_daemon.processes.first import DISK_EXIT, MEMORY_EXIT
+from ct_daemon.processes.kin import kill_marked
+from ct_daemon.processes.watch import POLL_S, Fault, Watch
 from ct_daemon.protocols import TrainResult, TrainSpec
 
 ERROR_EXIT = 3
@@ -41,6 +45,7 @@ _NEXT_STEP = {
     "timeout": "raise training.limits.time, or train on fewer rows (training.window_rows)",
     "stopped_process": "find out who stops processes on this machine",
     "out_of_memory": "raise training.limits.memory_mb, or train on fewer rows (training.window_rows)",
+    "disk_full": "free space where the state folder and temporary files lie",
     "too_much_output": "make the trainer print less, or raise training.limits.output_mb",
     "killed": "look for the kernel's out-of-memory killer in the system log",
     "child_left_behind": "make the trainer wait for the processes that it starts",
@@ -64,9 +69,9 @@ class ProcessRunner:
     python, module : str
         The interpreter and the trainer's module.
     on_start : callable, optional
-        Hears (run id, pid, `processes.identity` of it) before the trainer is waited for.
+        Hears (run id, pid, `kin.identity` of it) before the trainer is waited for.
     env : mapping, optional
-        Environment variables for the trainer beside the inherited few (`processes.start`).
+        Environment variables for the trainer beside the inherited few (`children.start`).
     """
 
     def __init__(
@@ -95,9 +100,9 @@ class ProcessRunner:
         Raises
         ------
         TrainingError
-            Reason `timeout`, `stopped_process`, `out_of_memory`, `too_much_output`, `stopped` (by `stop`), `killed`
-            (SIGKILL from outside), `crashed` (another signal), `exit_code`, `child_left_behind`, `no_result`,
-            `bad_result`, `not_started`, `already_running`, or the slug that the trainer reported.
+            Reason `timeout`, `stopped_process`, `out_of_memory`, `disk_full`, `too_much_output`, `stopped` (by
+            `stop`), `killed` (SIGKILL from outside), `crashed` (another signal), `exit_code`, `child_left_behind`,
+            `no_result`, `bad_result`, `not_started`, `already_running`, or the slug that the trainer reported.
         """
         with self._entered(spec) as active:
             try:
@@ -124,7 +129,7 @@ class ProcessRunner:
         with self._lock:
             active = self._running.get(run_id)
         if active is None:
-            return bool(processes.kill_marked(run_id))
+            return bool(kill_marked(run_id))
         active.grace_s = grace_s
         active.stop.set()
         active.ended.wait()
@@ -146,13 +151,13 @@ class ProcessRunner:
             active.ended.set()
 
     def _start(self, spec: TrainSpec, *, output_bytes: int) -> Child:
-        processes.kill_marked(spec.run_id)  # nobody from an earlier attempt may write here, too
+        kill_marked(spec.run_id)  # nobody from an earlier attempt may write here, too
         workdir = Path(spec.workdir)
         for name in ("spec.json", "result.json", "output.log"):
             (workdir / name).unlink(missing_ok=True)
         with (workdir / "spec.json").open("x", encoding="utf-8") as file:
             file.write(codec.encode(spec))
-        return processes.start(
+        return children.start(
             self._module,
             str(workdir / "spec.json"),
             str(workdir / "result.json"),
@@ -167,7 +172,7 @@ class ProcessRunner:
 
 def _wait(child: Child, active: _Active, watch: Watch, output_mb: float) -> Fault | None:
     """Wait for the trainer's own end (None), for a limit that is passed, or for `stop`."""
-    while not child.ended(processes.POLL_S):
+    while not child.ended(POLL_S):
         if active.stop.is_set():
             return Fault("stopped", "was stopped on request")
         fault = _printed_too_much(child, output_mb) or watch.fault()
@@ -190,13 +195,15 @@ def _fault_of_end(spec: TrainSpec, child: Child, output_mb: float, *, all_gone: 
     if code == -signal.SIGKILL:
         return Fault("killed", "was killed (SIGKILL) from outside")
     if code < 0:
-        return Fault("crashed", processes.describe_end(code))
-    if code == processes.MEMORY_EXIT:
+        return Fault("crashed", children.describe_end(code))
+    if code == MEMORY_EXIT:
         return Fault("out_of_memory", "ended in a MemoryError")
+    if code == DISK_EXIT:
+        return Fault("disk_full", "ended because the disk is full")
     if code == ERROR_EXIT and (reported := _reported(spec)) is not None:
         return reported
     if code != 0:
-        return Fault("exit_code", processes.describe_end(code))
+        return Fault("exit_code", children.describe_end(code))
     if not all_gone:
         return Fault("child_left_behind", "ended, but processes that it had started lived on")
     return None

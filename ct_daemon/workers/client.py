@@ -1,7 +1,7 @@
 """The daemon's end of the channel to the worker: starts it when needed, watches it, ends it when idle.
 
-A worker that dies, hangs or grows too much costs the request at hand, never the daemon. A request is never repeated
-here: whoever asked knows whether that is safe.
+A worker that dies, hangs or grows too much costs the request at hand, never the daemon. After an error of its own
+the next request goes to a fresh one. A request is never repeated here: whoever asked knows whether that is safe.
 """
 
 from __future__ import annotations
@@ -17,9 +17,11 @@ from collections.abc import Mapping
 from concurrent.futures import Future
 from typing import NamedTuple, NoReturn, TypeVar
 
-from ct_daemon import codec, processes
+from ct_daemon import codec
 from ct_daemon.errors import CtDaemonError, WorkerError
-from ct_daemon.processes import Child, Watch
+from ct_daemon.processes import children
+from ct_daemon.processes.children import Child
+from ct_daemon.processes.watch import POLL_S, Watch
 from ct_daemon.protocols import (
     CompareRequest,
     JoinRequest,
@@ -72,7 +74,7 @@ class WorkerProcess:
     module, python : str
         What runs as the worker.
     env : mapping, optional
-        Environment variables for it beside the inherited few (`processes.start`).
+        Environment variables for it beside the inherited few (`children.start`).
     """
 
     def __init__(
@@ -90,6 +92,8 @@ class WorkerProcess:
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._closing = threading.Event()
+        self._spoilt = threading.Event()
+        """The worker met an error of its own, which may have left its mark on it."""
         self._child: Child | None = None
         # One thread starts every worker and lives as long as this object: see the trap in `processes`.
         self._thread = threading.Thread(target=self._loop, name="worker-client", daemon=True)
@@ -139,16 +143,10 @@ class WorkerProcess:
                 raise _closed(op)
             self._jobs.put(job)
         try:
-            reply = codec.decode(kind, job.reply.result())
-        except ValueError as error:
-            raise WorkerError(
-                f"{op}: the worker's reply can't be read: {error}", reason="bad_reply"
-            ) from error
-        if reply.error is not None:
-            _raise(op, reply.error)
-        if reply.ok is None:
-            raise WorkerError(f"{op}: the worker's reply is empty", reason="bad_reply")
-        return reply.ok
+            return _opened(op, job.reply.result(), kind)
+        except WorkerError:
+            self._spoilt.set()
+            raise
 
     # --- in the one thread that owns the worker --------------------------------------------------------------
 
@@ -174,11 +172,14 @@ class WorkerProcess:
             child.end()
 
     def _ready(self) -> Child:
-        """A living worker that has memory left."""
+        """A living worker that has memory left and met no error of its own."""
         if self._child is not None and (self._child.ended() or self._grown(self._child)):
             self._end()
+        if self._spoilt.is_set():
+            self._spoilt.clear()
+            self._end()
         if self._child is None:
-            self._child = processes.start(
+            self._child = children.start(
                 self._module,
                 run=f"worker-{uuid.uuid4().hex}",
                 log=None,
@@ -204,7 +205,7 @@ class WorkerProcess:
         watch = Watch(child, time_s=self._time_s, memory_mb=self._memory_mb)
         with selectors.DefaultSelector() as selector:
             exchange = _Exchange(child, job, selector)
-            while (reply := exchange.move(processes.POLL_S)) is None:
+            while (reply := exchange.move(POLL_S)) is None:
                 if self._closing.is_set():
                     raise _closed(job.op)
                 if exchange.broken or (exchange.silent and child.ended()):
@@ -265,11 +266,24 @@ class _Exchange:
         return bytes(self._got[HEADER_BYTES:])
 
 
+def _opened(op: str, text: bytes, kind: type[Reply[T]]) -> T:
+    """What the reply says; its error is raised."""
+    try:
+        reply = codec.decode(kind, text)
+    except ValueError as error:
+        raise WorkerError(f"{op}: the worker's reply can't be read: {error}", reason="bad_reply") from error
+    if reply.error is not None:
+        _raise(op, reply.error)
+    if reply.ok is None:
+        raise WorkerError(f"{op}: the worker's reply is empty", reason="bad_reply")
+    return reply.ok
+
+
 def _last_words(child: Child) -> str:
     """How a worker that closed the channel came to its end."""
     by_itself = child.ended(1.0)
     code = child.end()
-    end = processes.describe_end(code) if by_itself else "closed the channel and was ended"
+    end = children.describe_end(code) if by_itself else "closed the channel and was ended"
     child.log.closed(1.0)
     printed = child.log.tail()
     return f"{end}; it last printed: {printed}" if printed else end

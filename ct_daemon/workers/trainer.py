@@ -34,6 +34,7 @@ from ct_daemon.dataset.manifest import read_snapshot
 from ct_daemon.dataset.snapshots import load_rows, split
 from ct_daemon.errors import ContractError, CtDaemonError, TrainingError
 from ct_daemon.manifests import write_durably, write_manifest
+from ct_daemon.processes.first import DISK_FULL
 from ct_daemon.protocols import TrainResult, TrainSpec
 from ct_daemon.scan.profiles import new_baseline, save_baseline
 from ct_daemon.training.estimators import fit
@@ -50,11 +51,11 @@ def main(arguments: list[str]) -> int:
     spec_path, result_path = (Path(argument) for argument in arguments)
     try:
         text, code = encode(run(_read_spec(spec_path))), 0
-    except CtDaemonError as error:
-        text, code = _error(error.reason, str(error)), EXIT_ERROR
-    except MemoryError:
-        advice = "the trainer ran out of memory; raise training.limits.memory_mb or set training.window_rows"
-        text, code = _error("out_of_memory", advice), EXIT_ERROR
+    except Exception as error:
+        known = _known(error)
+        if known is None:
+            raise
+        text, code = known, EXIT_ERROR
     write_durably(result_path, text.encode())
     return code
 
@@ -185,6 +186,26 @@ def _read_spec(path: Path) -> TrainSpec:
         return decode(TrainSpec, path.read_bytes())
     except (OSError, ValidationError) as error:
         raise TrainingError(f"the spec {path} can't be read: {error}", reason="bad_spec") from error
+
+
+def _known(error: Exception) -> str | None:
+    """The error as it is reported; None for one that nobody thought of."""
+    full = _full_disk(error)
+    if full is not None:  # whatever was made of it on the way up
+        return _error("disk_full", f"{full.filename or 'the disk'}: {full.strerror}")
+    if isinstance(error, MemoryError):
+        advice = "the trainer ran out of memory; raise training.limits.memory_mb or set training.window_rows"
+        return _error("out_of_memory", advice)
+    return _error(error.reason, str(error)) if isinstance(error, CtDaemonError) else None
+
+
+def _full_disk(error: BaseException | None) -> OSError | None:
+    """The error itself or what it came from, if that says that a disk is full."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in DISK_FULL:
+            return error
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def _error(reason: str, message: str) -> str:

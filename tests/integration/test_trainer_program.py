@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -21,11 +23,12 @@ from ct_daemon.codec import decode, encode
 from ct_daemon.dataset.frames import to_frame
 from ct_daemon.dataset.manifest import make_snapshot, write_snapshot
 from ct_daemon.dataset.snapshots import load_rows
-from ct_daemon.errors import CtDaemonError
+from ct_daemon.errors import CtDaemonError, TrainingError
 from ct_daemon.manifests import check_version, publish
 from ct_daemon.protocols import TrainResult, TrainSpec, VersionFiles
 from ct_daemon.scan.profiles import load_baseline
 from ct_daemon.types import BatchKind, ColumnKind, Columns, Contract, Quality, SnapshotPart, Task
+from ct_daemon.workers import trainer
 from ct_daemon.workers.judging import evaluate
 from ct_daemon.workers.trainer import main, run
 
@@ -364,6 +367,86 @@ def test_a_spec_that_can_not_be_read_is_an_error_too(tmp_path: Path) -> None:
     (tmp_path / "spec.json").write_text("{}")
     assert main([str(tmp_path / "spec.json"), str(tmp_path / "r.json")]) == 3
     assert json.loads((tmp_path / "r.json").read_text())["error"]["reason"] == "bad_spec"
+
+
+FULL = OSError(errno.ENOSPC, "No space left on device", "/state/model.skops")
+
+
+def caused(error: Exception, by: Exception) -> Exception:
+    error.__cause__ = by
+    return error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        FULL,
+        OSError(errno.EDQUOT, "Disk quota exceeded"),
+        caused(TrainingError("it failed", reason="fit_failed"), FULL),
+        caused(RuntimeError("a pool broke"), caused(ValueError("in a pool"), FULL)),
+    ],
+    ids=["full", "quota", "as a cause", "as the cause of a cause"],
+)
+def test_a_full_disk_has_its_reason(house: House, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    def fail(*arguments: object) -> None:
+        raise error
+
+    house.arrive(100)
+    monkeypatch.setattr(trainer, "save_model", fail)
+    spec_path, result_path = house.state / "spec.json", house.state / "r.json"
+    spec_path.write_text(encode(house.spec("run1")))
+    assert main([str(spec_path), str(result_path)]) == 3
+    assert json.loads(result_path.read_text())["error"]["reason"] == "disk_full"
+
+
+def test_what_nobody_thought_of_is_not_reported_as_something_else(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*arguments: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    house.arrive(100)
+    monkeypatch.setattr(trainer, "save_model", fail)
+    spec_path, result_path = house.state / "spec.json", house.state / "r.json"
+    spec_path.write_text(encode(house.spec("run1")))
+    with pytest.raises(OSError, match="Input/output"):
+        main([str(spec_path), str(result_path)])
+    assert not result_path.exists()
+
+
+SMALL_DISK = """
+import sys
+from dataclasses import replace
+from pathlib import Path
+from ct_daemon.codec import decode
+from ct_daemon.errors import TrainingError
+from ct_daemon.protocols import TrainSpec
+from ct_daemon.training.runner import ProcessRunner
+spec = decode(TrainSpec, Path(sys.argv[1]).read_bytes())
+try:
+    ProcessRunner().run(spec, time_s=60, memory_mb=2000, output_mb=1)
+except TrainingError as error:
+    print(error.reason, "free space" in str(error))
+"""
+
+
+@pytest.mark.linux
+def test_a_disk_that_is_really_full_has_its_reason_though_no_report_fits_on_it(house: House) -> None:
+    house.arrive(300)
+    spec = house.spec("run1")
+    (house.state / "given.json").write_text(encode(spec))
+    own_namespace = ["unshare", "-rm", "sh", "-c"]
+    mount = f"mount -t tmpfs -o size=32k none {spec.workdir}"
+    if (
+        shutil.which("unshare") is None
+        or subprocess.run([*own_namespace, mount], capture_output=True, check=False).returncode
+    ):
+        pytest.skip("this system does not let us mount a small disk in a namespace of our own")
+    command = [*own_namespace, f'{mount} && exec "$@"', "sh", sys.executable, "-c", SMALL_DISK]
+    done = subprocess.run(
+        [*command, str(house.state / "given.json")], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "disk_full True\n"
 
 
 @pytest.mark.linux

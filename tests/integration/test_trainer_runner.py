@@ -17,13 +17,14 @@ from typing import Any
 import psutil
 import pytest
 
-from ct_daemon import codec, processes
+from ct_daemon import codec
 from ct_daemon.errors import TrainingError
+from ct_daemon.processes.kin import LINUX, identity
 from ct_daemon.protocols import TrainResult, TrainSpec
 from ct_daemon.training.runner import ProcessRunner
 from ct_daemon.types import ColumnKind, Contract, Quality, Task
 
-pytestmark = pytest.mark.skipif(not processes.LINUX, reason="/proc and the death signal are Linux features")
+pytestmark = pytest.mark.skipif(not LINUX, reason="/proc and the death signal are Linux features")
 
 TRAINER = """
 import ctypes, json, os, signal, subprocess, sys, time
@@ -146,7 +147,7 @@ def test_the_caller_hears_of_the_start(tmp_path: Path, workdir: Path) -> None:
 
     def hear(run_id: str, pid: int, started: float) -> None:
         heard.append((run_id, pid, started))
-        assert processes.identity(pid) == started
+        assert identity(pid) == started
 
     runner = ProcessRunner(module="hostile_trainer", on_start=hear, env={"PYTHONPATH": str(tmp_path)})
     spec = spec_of(workdir)
@@ -318,6 +319,12 @@ def test_out_of_memory_said_by_python(run: Run) -> None:
     assert fails(run, "bytearray(1 << 60)").reason == "out_of_memory"
 
 
+def test_a_full_disk_said_by_python(run: Run) -> None:
+    error = fails(run, "os.write(os.open('/dev/full', os.O_WRONLY), b'x')")
+    assert error.reason == "disk_full"
+    assert "free space" in str(error)
+
+
 @pytest.mark.parametrize("then", ["os._exit(0)", "signal.pause()"], ids=["and_ends", "and_stays"])
 def test_too_much_output(run: Run, workdir: Path, then: str) -> None:
     error = fails(run, f"good(); os.write(1, b'x' * 600_000); {then}")
@@ -446,6 +453,7 @@ DAEMON = """
 import sys
 from pathlib import Path
 from ct_daemon import codec
+from ct_daemon.processes.kin import LINUX, identity
 from ct_daemon.protocols import TrainSpec
 from ct_daemon.training.runner import ProcessRunner
 runner = ProcessRunner(module="hostile_trainer", on_start=lambda run, pid, started: print(pid, flush=True))
@@ -458,7 +466,7 @@ def test_a_trainer_is_gone_within_a_second_of_a_killed_daemon(tmp_path: Path, wo
         workdir, "signal.signal(signal.SIGTERM, signal.SIG_IGN)\nopen('ready', 'w')\nwhile True: pass"
     )
     (tmp_path / "given.json").write_text(codec.encode(spec))
-    root = Path(processes.__file__).parent.parent
+    root = Path(codec.__file__).parent.parent
     path = os.pathsep.join([str(tmp_path), str(root)])
     command = [sys.executable, "-c", DAEMON, str(tmp_path / "given.json")]
     environment = dict(os.environ) | {"PYTHONPATH": path}
@@ -478,7 +486,7 @@ def test_the_runner_is_light() -> None:
         "import json, sys, ct_daemon.training.runner, ct_daemon.workers.client\n"
         "print(json.dumps(sorted({m.partition('.')[0] for m in sys.modules})))"
     )
-    root = Path(processes.__file__).parent.parent
+    root = Path(codec.__file__).parent.parent
     found = subprocess.run([sys.executable, "-c", text], cwd=root, capture_output=True, text=True, check=True)
     heavy = {"numpy", "scipy", "pandas", "pyarrow", "sklearn", "skops", "joblib"}
     assert heavy & set(json.loads(found.stdout)) == set()

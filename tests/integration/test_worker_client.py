@@ -13,8 +13,8 @@ from typing import Any
 import psutil
 import pytest
 
-from ct_daemon import processes
 from ct_daemon.errors import ConfigError, CtDaemonError, SourceError, WorkerError
+from ct_daemon.processes.kin import LINUX
 from ct_daemon.protocols import (
     CompareRequest,
     JoinRequest,
@@ -44,7 +44,7 @@ from ct_daemon.types import (
 from ct_daemon.workers.client import WorkerProcess
 from ct_daemon.workers.serve import serve
 
-pytestmark = pytest.mark.skipif(not processes.LINUX, reason="/proc and the death signal are Linux features")
+pytestmark = pytest.mark.skipif(not LINUX, reason="/proc and the death signal are Linux features")
 
 COLUMNS = Columns(target="y", row_id="id")
 COMPARE = CompareRequest(objects=("a", "b"), baseline="base.json", baseline_digest="00", watch=("x",))
@@ -238,26 +238,38 @@ def test_a_killed_worker_is_replaced_for_the_next_request_only(make: Make) -> No
 
 def test_an_error_comes_back_as_the_same_class_with_its_reason(make: Make) -> None:
     client = make()
+    pid = do(client).detail
     error = fails(client, "raise SourceError('no such file', reason='not_a_regular_file')", SourceError)
     assert (str(error), error.reason) == ("no such file", "not_a_regular_file")
     assert fails(client, "raise ConfigError('bad')", ConfigError).reason == "config_invalid"
-    assert do(client).rows == 7
+    assert do(client).detail == pid
 
 
-def test_a_bug_in_the_worker_is_told_and_the_worker_goes_on(make: Make) -> None:
+def test_a_bug_in_the_worker_is_told_and_the_next_request_goes_to_a_fresh_one(make: Make) -> None:
     client = make()
     pid = do(client).detail
     error = fails(client, "{}['gone']")
     assert error.reason == "worker_bug"
     assert "KeyError: 'gone' (<string>, line 1)" in str(error)
+    fresh = do(client).detail
+    assert fresh != pid
     assert fails(client, "rows = object()").reason == "worker_bug"
-    assert do(client).detail == pid
+    assert do(client).detail != fresh
 
 
 def test_a_memory_error_in_the_worker(make: Make) -> None:
-    error = fails(make(), "bytearray(1 << 60)")
+    client = make()
+    pid = do(client).detail
+    error = fails(client, "bytearray(1 << 60)")
     assert error.reason == "out_of_memory"
     assert "limits.worker_memory_mb" in str(error)
+    assert do(client).detail != pid
+
+
+def test_the_signals_that_stop_a_service_do_not_cut_a_request_off(make: Make) -> None:
+    client = make()
+    what = "os.kill(os.getpid(), signal.SIGTERM); os.kill(os.getpid(), signal.SIGINT); rows = 5"
+    assert do(client, what).rows == 5
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,8 @@ from itertools import permutations
 
 import pytest
 
-from ct_daemon.policy import Policy, moment, span
+from ct_daemon.policy import Policy
+from ct_daemon.times import moment
 from ct_daemon.types import (
     ActiveRun,
     Decision,
@@ -340,19 +341,3 @@ def test_absurd_lengths_do_not_overflow_the_calendar() -> None:
         answer = decide(policy, situation=replace(IDLE, past=(run,)))
         assert answer.retry_at is not None
         assert answer.retry_at.year > 2100
-
-
-# --- words -----------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(0, "0 s"), (0.25, "0.25 s"), (90, "1 min 30 s"), (3600, "1 h"), (131400, "1 d 12 h"), (172800, "2 d")],
-)
-def test_span(seconds: float, text: str) -> None:
-    assert span(seconds) == text
-
-
-def test_moment_is_utc() -> None:
-    assert moment(datetime.fromisoformat("2026-11-24T09:00:00+02:00")) == "2026-11-24 07:00 UTC"
-    assert moment(datetime(2026, 11, 24, 7, 0, 5, tzinfo=UTC)) == "2026-11-24 07:00:05 UTC"

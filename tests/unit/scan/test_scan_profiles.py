@@ -302,6 +302,17 @@ def test_files_that_cannot_be_put_together_are_refused(tmp_path: Path) -> None:
     assert caught.value.reason == "too_many_rows"
 
 
+def test_files_that_need_too_much_memory_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*arguments: object, **options: object) -> None:
+        raise MemoryError
+
+    (tmp_path / "a.csv").write_text("x\n1\n")
+    monkeypatch.setattr("pyarrow.csv.read_csv", fail)
+    with pytest.raises(SourceError, match=r"a\.csv needs more memory") as caught:
+        compare_files([tmp_path / "a.csv"], [tmp_path / "a.csv"])
+    assert caught.value.reason == "out_of_memory"
+
+
 def test_real_streams_compare(shared: Path) -> None:
     paths = sorted((shared / "data" / "streams").glob("*.parquet"))
     assert paths

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv
+import pyarrow.json
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -210,8 +213,53 @@ def test_random_bytes_give_a_table_or_a_source_error(tmp_path: Path, name: str, 
     assert outcome(put(tmp_path, name, content)) in REASONS
 
 
-def test_a_file_that_is_not_there_is_a_source_error(tmp_path: Path) -> None:
-    assert reason_of(tmp_path / "gone.csv") == "unreadable"
+READERS = {
+    "a.parquet": "pyarrow.parquet.ParquetFile",
+    "a.csv": "pyarrow.csv.read_csv",
+    "a.jsonl": "pyarrow.json.read_json",
+}
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_what_the_disk_or_the_memory_does_is_not_the_files_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    path = put(tmp_path, name, SAMPLES[name])
+
+    def failing(error: Exception) -> None:
+        def fail(*arguments: object, **options: object) -> None:
+            raise error
+
+        monkeypatch.setattr(READERS[name], fail)
+
+    for number in (errno.EIO, errno.ESTALE, errno.EMFILE, errno.EACCES):
+        failing(OSError(number, "Error reading bytes from file"))
+        with pytest.raises(OSError, match="reading bytes") as caught:
+            read(path)
+        assert caught.value.errno == number
+    for memory in (MemoryError(), pa.ArrowMemoryError("malloc of size 64 failed")):
+        failing(memory)
+        with pytest.raises(MemoryError):
+            read(path)
+    # Arrow's own have no number; the system's EINVAL is what a place that can't be in the file leads to.
+    for own in (OSError("Corrupt snappy compressed data."), OSError(errno.EINVAL, "lseek failed")):
+        failing(own)
+        assert reason_of(path) == "unreadable"
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_a_file_that_is_not_there_is_told_by_the_system(tmp_path: Path, name: str) -> None:
+    with pytest.raises(FileNotFoundError):
+        read(tmp_path / name)
+
+
+@pytest.mark.linux
+@pytest.mark.parametrize("reader", [pa.csv.open_csv, pa.csv.read_csv, pa.json.read_json])
+def test_arrow_passes_on_the_number_of_a_read_that_failed(reader: Callable[[str], object]) -> None:
+    """What the division rests on. The first page of this file can be opened and not be read."""
+    with pytest.raises(OSError, match="Input/output") as caught:
+        reader("/proc/self/mem")
+    assert caught.value.errno == errno.EIO
 
 
 def test_written_tables_come_back_and_nothing_else_stays(tmp_path: Path) -> None:

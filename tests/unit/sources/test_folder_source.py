@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import hashlib
 import os
 import shutil
@@ -21,7 +23,8 @@ from hypothesis import strategies as st
 from ct_daemon.config import FilesSource
 from ct_daemon.errors import SourceError, StateError
 from ct_daemon.sources import staging as staging_module
-from ct_daemon.sources.files import FolderSource, clean_staging
+from ct_daemon.sources.files import FolderSource
+from ct_daemon.sources.staging import clean_staging
 from ct_daemon.types import Arrival, BatchKind, FileStamp
 
 NOW = 1_700_000_000.0
@@ -475,6 +478,145 @@ def test_an_inbox_closed_to_us_is_an_error_of_the_source(ordinary_user: Path) ->
         finally:
             inbox.folder.chmod(0o700)
         assert caught.value.reason == "folder_unreadable"
+
+
+# --- read errors that pass -------------------------------------------------------------------------------
+
+PASSING = ["EIO", "ESTALE", "EAGAIN", "EWOULDBLOCK", "ETIMEDOUT", "EINTR", "EHOSTDOWN"]
+
+
+class Fails:
+    """Stands for a function of `os`: fails for one file (by inode) while `error` is set."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, function: str, path: Path, error: int) -> None:
+        self.error: int | None = error
+        self._real = getattr(os, function)
+        self._inode = path.stat().st_ino
+        self._path = path
+        monkeypatch.setattr(os, function, self)
+
+    def __call__(self, what: int | str, *arguments: int, **options: int) -> object:
+        named = isinstance(what, str) and what == self._path.name
+        if self.error is not None and (named or (isinstance(what, int) and self._is_it(what))):
+            raise OSError(self.error, os.strerror(self.error))
+        return self._real(what, *arguments, **options)
+
+    def _is_it(self, descriptor: int) -> bool:
+        return Path(f"/proc/self/fd/{descriptor}").stat().st_ino == self._inode
+
+
+def taken(inbox: Inbox) -> tuple[list[str], SourceError | None]:
+    """The names that come before the source gives up, and why it does."""
+    names = []
+    try:
+        for arrival in inbox.source.poll({}, NOW):
+            assert arrival.reason is None
+            names.append(arrival.name)
+    except SourceError as error:
+        return names, error
+    return names, None
+
+
+@pytest.mark.linux
+@pytest.mark.parametrize("name", PASSING)
+@pytest.mark.parametrize("function", ["open", "fstat", "read"])
+def test_a_read_error_that_passes_makes_the_file_wait_and_the_others_come(
+    inbox: Inbox, monkeypatch: pytest.MonkeyPatch, function: str, name: str
+) -> None:
+    path = inbox.put("a.csv", at_s=OLD - 1)
+    inbox.put("b.csv")
+    failing = Fails(monkeypatch, function, path, getattr(errno, name))
+    names, error = taken(inbox)
+    assert names == ["b.csv"]
+    assert error is not None
+    assert error.reason == "read_failed"
+    assert f"a.csv ({os.strerror(failing.error or 0)})" in str(error)
+    assert "look at the disk" in str(error)
+    assert len(list(inbox.staging.iterdir())) == 1
+    failing.error = None
+    assert taken(inbox) == (["a.csv", "b.csv"], None)
+
+
+@pytest.mark.linux
+def test_a_read_that_is_forbidden_is_the_files_own_fault(
+    inbox: Inbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Fails(monkeypatch, "read", inbox.put("a.csv"), errno.EACCES)
+    assert inbox.reasons() == {"a.csv": "unreadable"}
+
+
+@pytest.mark.linux
+def test_too_little_memory_to_read_is_not_the_files_fault(
+    inbox: Inbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Fails(monkeypatch, "read", inbox.put("a.csv"), errno.ENOMEM)
+    names, error = taken(inbox)
+    assert names == []
+    assert error is not None
+    assert error.reason == "read_failed"
+
+
+def test_many_files_that_can_not_be_read_are_told_in_one_line(
+    inbox: Inbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(5):
+        inbox.put(f"{number}.csv")
+
+    def fail(source: int, size: int) -> bytes:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "read", fail)
+    names, error = taken(inbox)
+    assert names == []
+    assert "0.csv" in str(error)
+    assert "2.csv" in str(error)
+    assert "3.csv" not in str(error)
+    assert "and 2 more" in str(error)
+
+
+def test_a_folder_below_that_can_not_be_listed_for_now_is_not_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inbox = Inbox(tmp_path, recursive=True)
+    inbox.put("in/a.csv")
+    inbox.put("b.csv")
+    failing = Fails(monkeypatch, "open", inbox.folder / "in", errno.ESTALE)
+    names, error = taken(inbox)
+    assert names == ["b.csv"]
+    assert "in (Stale file handle)" in str(error)
+    failing.error = None
+    assert sorted(taken(inbox)[0]) == ["b.csv", "in/a.csv"]
+
+
+def test_an_entry_that_its_folder_can_not_tell_about_for_now_waits(
+    inbox: Inbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Entry:
+        name = "a.csv"
+
+        def stat(self, *, follow_symlinks: bool) -> os.stat_result:
+            raise OSError(errno.EIO, "Input/output error")
+
+    inbox.put("b.csv")
+    with os.scandir(inbox.folder) as entries:
+        listed = [Entry(), *entries]
+    monkeypatch.setattr(os, "scandir", lambda folder: contextlib.nullcontext(iter(listed)))
+    names, error = taken(inbox)
+    assert names == ["b.csv"]
+    assert error is not None
+    assert error.reason == "read_failed"
+
+
+def test_an_inbox_on_a_share_that_is_away_is_an_error_of_the_source(
+    inbox: Inbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(folder: int) -> None:
+        raise OSError(errno.EHOSTDOWN, "Host is down")
+
+    monkeypatch.setattr(os, "scandir", fail)
+    with pytest.raises(SourceError, match="Host is down; look at the disk or share") as caught:
+        inbox.poll()
+    assert caught.value.reason == "folder_unreadable"
 
 
 # --- our own side ----------------------------------------------------------------------------------------
