@@ -55,6 +55,8 @@ class TakeRequest:
     max_columns: int
     object_path: str
     """Where the rows go as Parquet (written, fsynced and renamed into place; already there is fine)."""
+    labels_later: bool = False
+    """Labels come in files of their own, so rows may lack the target."""
     champion: VersionFiles | None = None
     predictions_path: str | None = None
 

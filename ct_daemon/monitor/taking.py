@@ -121,6 +121,7 @@ class Taker:
             max_rows=settings.max_rows,
             max_columns=settings.max_columns,
             object_path=str(stored),
+            labels_later=watch.settings.labels is not None,
             champion=champion,
             predictions_path=None if predictions is None else str(predictions),
         )

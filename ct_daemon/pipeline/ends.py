@@ -9,7 +9,7 @@ from ct_daemon.pipeline.states import RunState
 from ct_daemon.pipeline.workshop import Move
 
 DATA_REASONS = frozenset(
-    {"too_few_rows", "single_class", "no_features", "contract_broken", "columns_missing"}
+    {"too_few_rows", "too_many_classes", "single_class", "no_features", "contract_broken", "columns_missing"}
 )
 """Reasons of a trainer that speak of the data, not of a fault: the run is rejected, not failed."""
 STOPPED_ON_PURPOSE = frozenset({(TrainingError, "stopped"), (WorkerError, "closed")})

@@ -19,6 +19,7 @@ from ct_daemon.errors import SourceError
 BLOCK_BYTES = 8 * 1024 * 1024
 """CSV and JSON are parsed in blocks of this size; no row may be longer."""
 BATCH_ROWS = 65_536
+OTHER_SEPARATORS = ";\t|"
 MAX_DEPTH = 64
 """JSON values may be nested so deep."""
 
@@ -48,7 +49,7 @@ def read_table(path: Path, name: str, *, max_rows: int, max_columns: int) -> pa.
     ------
     SourceError
         `unsupported_format`, `empty_file` (no bytes), `unreadable`, `no_rows`, `too_many_rows`,
-        `too_many_columns`, `duplicate_columns`.
+        `too_many_columns`, `duplicate_columns`; of CSV also `not_comma_separated`, `not_utf8`.
     OSError
         When `path` can't be opened or the disk does not give its bytes.
     MemoryError
@@ -135,6 +136,7 @@ def _csv(path: Path, name: str, max_rows: int, max_columns: int) -> pa.Table:
     with pa.csv.open_csv(path, read_options=read, parse_options=parse) as reader:
         names = reader.schema.names
     _check_columns(names, name, max_columns)
+    _check_separator(names, name)
     first = pa.csv.ConvertOptions(include_columns=names[:1], column_types={names[0]: pa.binary()})
     with pa.csv.open_csv(path, read_options=read, parse_options=parse, convert_options=first) as reader:
         rows = 0
@@ -142,7 +144,21 @@ def _csv(path: Path, name: str, max_rows: int, max_columns: int) -> pa.Table:
             rows += batch.num_rows
             _check_rows(rows, name, max_rows)
     convert = pa.csv.ConvertOptions(strings_can_be_null=True)
-    return pa.csv.read_csv(path, read_options=read, parse_options=parse, convert_options=convert)
+    table = pa.csv.read_csv(path, read_options=read, parse_options=parse, convert_options=convert)
+    # Text that is no UTF-8 is what Arrow takes for binary.
+    binary = [field.name for field in table.schema if pa.types.is_binary(field.type)]
+    if binary:
+        raise _refusal(name, "not_utf8", f"its column {binary[0]!r} holds text that is not UTF-8")
+    return table
+
+
+def _check_separator(names: list[str], name: str) -> None:
+    """A file of another separator has one column, and would be taken for a table of one."""
+    other = next((mark for mark in OTHER_SEPARATORS if len(names) == 1 and mark in names[0]), None)
+    if other is not None:
+        raise _refusal(
+            name, "not_comma_separated", f"its fields seem to be parted by {other!r}, and commas are expected"
+        )
 
 
 def _json_lines(path: Path, name: str, max_rows: int, max_columns: int) -> pa.Table:

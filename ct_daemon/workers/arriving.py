@@ -36,16 +36,34 @@ class Arrived:
 
 
 def arrived(
-    table: pa.Table, contract: Contract | None, columns: Columns, kind: BatchKind, task: Task
+    table: pa.Table,
+    contract: Contract | None,
+    columns: Columns,
+    kind: BatchKind,
+    task: Task,
+    *,
+    labels_later: bool = False,
 ) -> Arrived:
     """Make a batch of a table, or say why not.
+
+    Parameters
+    ----------
+    labels_later : bool
+        Rows may lack the target, since labels come in files of their own.
 
     Raises
     ------
     ContractError
-        With one of the reasons of `dataset.contract.check` (and the details of all faults), or `row_id_missing`,
-        `row_id_repeated`, `time_missing`, `time_unreadable` for what stands in the rows.
+        With one of the reasons of `dataset.contract.check` (and the details of all faults), `target_missing`, or
+        `row_id_missing`, `row_id_repeated`, `time_missing`, `time_unreadable` for what stands in the rows.
     """
+    if kind is BatchKind.ROWS and not labels_later and columns.target not in table.column_names:
+        there = ", ".join(map(repr, table.column_names[:8])) + (", ..." if table.num_columns > 8 else "")
+        raise ContractError(
+            f"the target {columns.target!r} is not among its columns ({there}); correct data.target, or add a "
+            "'labels' section if labels come later",
+            reason="target_missing",
+        )
     if kind is BatchKind.LABELS:
         table = table.select(
             [name for name in (columns.row_id, columns.target) if name in table.column_names]

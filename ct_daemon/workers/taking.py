@@ -35,7 +35,14 @@ def take(request: TakeRequest, scorer: Scorer) -> TakeResult:
     """
     try:
         table = _read(request)
-        batch = arrived(table, request.contract, request.columns, request.kind, request.task)
+        batch = arrived(
+            table,
+            request.contract,
+            request.columns,
+            request.kind,
+            request.task,
+            labels_later=request.labels_later,
+        )
         store_rows(batch.rows, Path(request.object_path))
     except (SourceError, ContractError) as error:
         return TakeResult(reason=error.reason, detail=str(error))

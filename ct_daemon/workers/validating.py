@@ -18,6 +18,10 @@ from ct_daemon.types import BatchKind, ColumnKind, Contract, Snapshot, Task
 from ct_daemon.workers.objects import read_columns
 
 
+MANY_CLASSES, ROWS_A_CLASS = 50, 10
+"""More classes than these many, and than one for so many rows, are no classes."""
+
+
 def validate(request: ValidateRequest) -> ValidateResult:
     """Look at a whole snapshot before training on it: are the parts as recorded, are there labels enough, and in
     what form are the columns? The contract in the result has every column that has a value by now.
@@ -40,7 +44,7 @@ def validate(request: ValidateRequest) -> ValidateResult:
         _check_labels(snapshot, table, request)
         return replace(blank, contract=_contract(snapshot, state, table, promised, request.task))
     except ContractError as error:
-        own = ("part_altered", "too_few_rows", "single_class", "no_features")
+        own = ("part_altered", "too_few_rows", "too_many_classes", "single_class", "no_features")
         return replace(
             blank, reason=error.reason if error.reason in own else "contract_broken", detail=str(error)
         )
@@ -64,7 +68,16 @@ def _check_labels(snapshot: Snapshot, table: pa.Table, request: ValidateRequest)
             reason="too_few_rows",
         )
     target = table[snapshot.columns.target]
-    if request.task is Task.CLASSIFICATION and pc.count_distinct(target).as_py() < 2:
+    if request.task is not Task.CLASSIFICATION:
+        return
+    classes = pc.count_distinct(target).as_py()
+    if classes > max(MANY_CLASSES, table.num_rows // ROWS_A_CLASS):
+        raise ContractError(
+            f"{snapshot.columns.target!r} has {classes} classes in {table.num_rows} rows; if it is a number to be "
+            "predicted, set data.task: regression",
+            reason="too_many_classes",
+        )
+    if classes < 2:
         raise ContractError(
             f"all {table.num_rows} labelled rows have the same {snapshot.columns.target!r}; wait for others",
             reason="single_class",

@@ -69,6 +69,7 @@ class Shop:
             contract=CONTRACT,
             max_rows=10_000,
             max_columns=100,
+            labels_later=True,
             object_path=str(self.path(f"{hashlib.sha256(staged.read_bytes()).hexdigest()}.parquet")),
         )
         return replace(asked, **changes)

@@ -343,6 +343,15 @@ def test_labels_name_each_row_once_so_that_labels_are_as_many_as_rows(shop, ids,
     assert (result.reason, result.labelled_rows) == (reason, 0)
 
 
+def test_rows_without_the_target_are_refused_unless_labels_come_later(shop):
+    table = rows(20, labels=False)
+    result, request = shop.take(table, labels_later=False, contract=None)
+    assert result.reason == "target_missing"
+    assert "'y' is not among its columns ('id', 'at', 'a', 'b')" in result.detail
+    assert not Path(request.object_path).exists()
+    assert shop.take(table, contract=None)[0].reason is None
+
+
 # --- scoring -------------------------------------------------------------------------------------------
 
 

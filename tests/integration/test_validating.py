@@ -125,3 +125,16 @@ def test_an_altered_manifest_is_an_error_not_a_verdict(shop):
                 snapshot=str(path), state=str(shop.root), task=Task.CLASSIFICATION, min_rows=1, contract=None
             )
         )
+
+
+def test_a_number_to_be_predicted_is_no_class(shop):
+    table = with_column(rows(600), "y", np.random.default_rng(1).normal(size=600))
+    columns = CONTRACT.columns | {"y": ColumnKind.NUMERIC}
+    contract = Contract(columns=columns)
+    part = shop.part(1, table, contract=contract)
+    result = validated(shop, part, contract=contract)
+    assert result.reason == "too_many_classes"
+    assert "600 classes in 600 rows" in result.detail
+    assert "data.task: regression" in result.detail
+    few = with_column(rows(600), "y", np.arange(600.0) % 60)
+    assert validated(shop, shop.part(1, few, contract=contract), contract=contract).reason is None

@@ -87,6 +87,8 @@ def test_quoted_line_breaks_are_one_row(tmp_path: Path) -> None:
         ("a.csv", b"\n\n\n", "unreadable"),
         ("a.csv", b"a,b\n", "no_rows"),
         ("a.csv", b"a,b,a\n1,2,3\n", "duplicate_columns"),
+        ("a.csv", b"a;b\n1;2\n", "not_comma_separated"),
+        ("a.csv", b"a\tb\n1\t2\n", "not_comma_separated"),
         ("a.jsonl", b"not json", "unreadable"),
         ("a.jsonl", b"[1, 2]\n", "unreadable"),
         ("a.jsonl", b'{"a": 1}\n{"a": ', "unreadable"),
@@ -103,8 +105,8 @@ def test_each_way_to_be_unusable_has_its_reason(
 
 
 def test_csv_bytes_that_are_not_text_do_not_become_text(tmp_path: Path) -> None:
-    table = read(put(tmp_path, "a.csv", b"a\n\xff\xfe\nb\n"))
-    assert table.schema.field("a").type == pa.binary()
+    assert reason_of(put(tmp_path, "a.csv", b"a\n\xff\xfe\nb\n")) == "not_utf8"
+    assert reason_of(put(tmp_path, "c.csv", "n,plan\n1,gro\u00df\n".encode("latin-1"))) == "not_utf8"
     assert reason_of(put(tmp_path, "b.csv", b"\xff\xfe,b\n1,2\n")) == "unreadable"
 
 
@@ -182,6 +184,8 @@ REASONS = {
     "duplicate_columns",
     "too_many_rows",
     "too_many_columns",
+    "not_utf8",
+    "not_comma_separated",
 }
 
 
