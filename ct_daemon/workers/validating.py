@@ -17,7 +17,6 @@ from ct_daemon.scan.columns import contract_of
 from ct_daemon.types import BatchKind, ColumnKind, Contract, Snapshot, Task
 from ct_daemon.workers.objects import read_columns
 
-
 MANY_CLASSES, ROWS_A_CLASS = 50, 10
 """More classes than these many, and than one for so many rows, are no classes."""
 
