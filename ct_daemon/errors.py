@@ -31,8 +31,10 @@ class ConfigError(CtDaemonError):
     exit_code = 2
     default_reason = "config_invalid"
 
-    def __init__(self, message: str, *, faults: tuple[tuple[str, str], ...] = ()) -> None:
-        super().__init__(message)
+    def __init__(
+        self, message: str, *, faults: tuple[tuple[str, str], ...] = (), reason: str | None = None
+    ) -> None:
+        super().__init__(message, reason=reason)
         self.faults = faults
 
 

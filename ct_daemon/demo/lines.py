@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import textwrap
-import unicodedata
 from typing import TextIO
 
 PROSE_WIDTH = 110
@@ -63,18 +62,6 @@ def clean(text: str) -> str:
     return "".join(
         c if c.isprintable() else " " if c == "\n" else c.encode("unicode_escape").decode() for c in text
     )
-
-
-def clip(text: str, width: int) -> str:
-    """At most `width` columns, wide characters counted as two."""
-    ends = []
-    used = 0
-    for character in text:
-        used += 2 if unicodedata.east_asian_width(character) in "WF" else 1
-        ends.append(used)
-    if used <= width:
-        return text
-    return text[: sum(end <= width - 1 for end in ends)] + "…"
 
 
 def _can_show(encoding: str, text: str) -> bool:

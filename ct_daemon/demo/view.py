@@ -16,9 +16,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, TextIO
 
-from ct_daemon.demo.lines import LinePrinter, Part, clean, clip
+from ct_daemon.demo.lines import LinePrinter, Part, clean
 from ct_daemon.demo.tally import Switch, Tally
 from ct_daemon.pipeline.states import TERMINAL, RunState
+from ct_daemon.terminal import clip
 from ct_daemon.types import (
     Batch,
     BatchKind,
