@@ -14,6 +14,9 @@ from ct_daemon.cli.common import (
     reports_errors,
     say,
 )
+from ct_daemon.config import Config
+from ct_daemon.errors import ConfigError
+from ct_daemon.folders import why_unusable
 from ct_daemon.init_config import template
 from ct_daemon.types import Task
 
@@ -49,9 +52,15 @@ def init(
     text = template(
         model=model, folder=folder, target=target, task=task, row_id=row_id, time=time_column, labels=labels
     )
-    if path.exists() and not overwrite:
-        raise click.UsageError(f"{path} exists; --overwrite replaces it")
-    path.write_text(text, encoding="utf-8")
+    try:
+        if path.exists() and not overwrite:
+            raise click.UsageError(f"{path} exists; --overwrite replaces it")
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        advice = f"mkdir -p {path.parent}" if isinstance(error, FileNotFoundError) else "choose another place"
+        raise ConfigError(
+            f"can't write {path}: {error.strerror}; {advice}", reason="config_unwritable"
+        ) from error
     if as_json:
         print_json({"path": str(path), "model": model})
     else:
@@ -65,9 +74,30 @@ def init(
 @json_option
 @reports_errors
 def check(path: Path | None, *, config_path: Path, as_json: bool) -> None:
-    """Read a configuration and say everything that is wrong with it (exit code 2)."""
-    config = loaded(path or config_path)
+    """Read the configuration PATH (or --config) and say everything that is wrong with it (exit code 2)."""
+    where = path or config_path
+    config = loaded(where)
+    wrong = why_unusable(config.state)
+    if wrong is not None:
+        raise ConfigError(f"{where}: 1 fault\n  state: {wrong}", faults=(("state", wrong),))
+    warnings = _missing_folders(config)
     if as_json:
-        print_json({"ok": True, "models": sorted(config.models), "state": str(config.state)})
-    else:
-        say(f"{path or config_path}: no faults; models: {', '.join(sorted(config.models))}", fg="green")
+        print_json(
+            {"ok": True, "models": sorted(config.models), "state": str(config.state), "warnings": warnings}
+        )
+        return
+    for text in warnings:
+        say(f"warning: {text}", fg="yellow")
+    say(f"{where}: no faults; models: {', '.join(sorted(config.models))}", fg="green")
+    if warnings:
+        say("'ct-daemon doctor' looks deeper")
+
+
+def _missing_folders(config: Config) -> list[str]:
+    """Folders that are not there; one may be mounted later, so this is no fault."""
+    return [
+        f"{name}: no folder {source.folder} yet"
+        for name, model in config.models.items()
+        for source in (model.source, model.labels)
+        if source is not None and not source.folder.is_dir()
+    ]

@@ -218,19 +218,21 @@ def show_batches(batches: Sequence[dict[str, Any]], *, several: bool) -> None:
 
 
 def show_versions(found: dict[str, Any], *, several: bool) -> None:
-    """One line a version, newest first."""
+    """One line a version, newest first; `rows` are those it was fitted to."""
     if several:
         paragraph(found["model"], first="", bold=True)
     versions = found["versions"]
     if not versions:
         say("no version yet")
         return
+    metrics = {one["quality"]["metric"] for one in versions if one["quality"] is not None}
+    metric = metrics.pop() if len(metrics) == 1 else ""
     columns = (
         Column(title="version", right=True),
         Column(title=""),
         Column(title="made (UTC)"),
-        Column(title="quality [95 % interval]", flexible=True, least=30),
-        Column(title="trained on", right=True),
+        Column(title=f"{metric or 'quality'} [95 %]", flexible=True, least=20),
+        Column(title="rows", right=True),
         Column(title="run"),
     )
     rows = [
@@ -238,7 +240,7 @@ def show_versions(found: dict[str, Any], *, several: bool) -> None:
             str(one["version"]),
             "live" if one["live"] else "",
             at(one["created_at"]),
-            _quality(one["quality"]),
+            _quality(one["quality"], name_it=not metric),
             "?" if one["trained_rows"] is None else f"{one['trained_rows']:,}",
             one["run_id"],
         )
@@ -250,11 +252,11 @@ def show_versions(found: dict[str, Any], *, several: bool) -> None:
         say(GAP.join(row).rstrip(), **({"fg": "green"} if one["live"] else {}))
 
 
-def _quality(quality: dict[str, Any] | None) -> str:
+def _quality(quality: dict[str, Any] | None, *, name_it: bool) -> str:
     if quality is None:
         return "unknown"
-    low, high = number(quality["low"]), number(quality["high"])
-    return f"{quality['metric']} {number(quality['value'])} [{low}, {high}]"
+    name = f"{quality['metric']} " if name_it else ""
+    return f"{name}{number(quality['value'])} [{number(quality['low'])}, {number(quality['high'])}]"
 
 
 def number(value: float) -> str:

@@ -271,6 +271,16 @@ class ConceptDrift:
         )
 
 
+def has_moved(score: DriftScore, *, psi: float | None, ks: float | None) -> bool | None:
+    """Whether one column has moved at these thresholds; None if that can't be told."""
+    readings = [
+        _reading(name, statistic, threshold, score)
+        for name, statistic, threshold in ConceptDrift(psi=psi, ks=ks)._watched(score)
+        if _why_unknown(statistic) is None
+    ]
+    return any(reading.moved for reading in readings) if readings else None
+
+
 def _reading(name: str, statistic: Statistic, threshold: float, score: DriftScore) -> _Reading:
     """KS enters with what is certain of it: less its error, on the safe side."""
     value, n, m = statistic.value or 0.0, score.baseline_rows, score.window_rows
