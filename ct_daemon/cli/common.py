@@ -6,6 +6,7 @@ import functools
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -90,7 +91,7 @@ def reports_errors(command: F) -> F:
             if kwargs.get("as_json"):
                 problem: dict[str, Any] = {"reason": error.reason, "detail": str(error)}
                 if isinstance(error, ConfigError) and error.faults:
-                    problem["faults"] = [{"path": where, "message": what} for where, what in error.faults]
+                    problem["faults"] = [asdict(fault) for fault in error.faults]
                 print_json({"error": problem})
             else:
                 click.secho(f"ct-daemon: {error}", fg="red", err=True)

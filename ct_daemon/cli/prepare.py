@@ -15,7 +15,7 @@ from ct_daemon.cli.common import (
     say,
 )
 from ct_daemon.config import Config
-from ct_daemon.errors import ConfigError
+from ct_daemon.errors import ConfigError, Fault
 from ct_daemon.folders import why_unusable
 from ct_daemon.init_config import template
 from ct_daemon.types import Task
@@ -79,7 +79,7 @@ def check(path: Path | None, *, config_path: Path, as_json: bool) -> None:
     config = loaded(where)
     wrong = why_unusable(config.state)
     if wrong is not None:
-        raise ConfigError(f"{where}: 1 fault\n  state: {wrong}", faults=(("state", wrong),))
+        raise ConfigError(f"{where}: 1 fault\n  state: {wrong}", faults=(Fault(path="state", message=wrong),))
     warnings = _missing_folders(config)
     if as_json:
         print_json(
