@@ -52,15 +52,15 @@ class Tally:
         """All but the first deployment."""
         return [switch for switch in self.switches if switch.previous is not None]
 
-    def add_batch(self, batch: Batch, quality: float | None) -> None:
-        """A file came to its end; `quality` is the share right where labels came along."""
+    def add_batch(self, batch: Batch, error: float | None) -> None:
+        """A file came to its end; `error` is the share wrong where labels came along."""
         self.files[batch.kind, batch.status] += 1
         if (batch.kind, batch.status) != (BatchKind.ROWS, BatchStatus.ACCEPTED):
             return
         self.rows += batch.rows
         self.last_seq = batch.seq
-        if quality is not None and self.live is not None:
-            wrong = (1.0 - quality) * batch.labelled_rows
+        if error is not None and self.live is not None:
+            wrong = error * batch.labelled_rows
             outcome = Outcome(
                 batch_seq=batch.seq,
                 version=self.live,

@@ -117,7 +117,7 @@ class TerminalView:
         with self._lock:
             match event:
                 case BatchTaken():
-                    self._batch_taken(event.batch, event.quality)
+                    self._batch_taken(event.batch, event.error)
                 case QualityMeasured():
                     self._tally.add_outcomes(event.outcomes)
                 case DriftMeasured():
@@ -161,10 +161,10 @@ class TerminalView:
 
     # --- batches ------------------------------------------------------------------------------------------
 
-    def _batch_taken(self, batch: Batch, quality: float | None) -> None:
+    def _batch_taken(self, batch: Batch, error: float | None) -> None:
         if batch.kind is BatchKind.ROWS:
             self._write_batch()
-        self._tally.add_batch(batch, quality)
+        self._tally.add_batch(batch, error)
         self._just_told = ""
         if batch.status is BatchStatus.QUARANTINED:
             self._tell("!", "red", f"quarantined {batch.name} ({batch.reason}): {batch.detail}")

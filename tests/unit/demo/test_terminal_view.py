@@ -9,8 +9,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from ct_daemon.demo.lines import clean, clip
+from ct_daemon.demo.lines import clean
 from ct_daemon.demo.view import TerminalView, terminal_view
+from ct_daemon.terminal import clip
 from ct_daemon.types import (
     Batch,
     BatchKind,
@@ -55,7 +56,7 @@ FIRST_GATE = GATE | {"champion": None}
 
 
 def batch(seq: int, status=BatchStatus.ACCEPTED, kind=BatchKind.ROWS, **more) -> BatchTaken:
-    quality = more.pop("quality", None)
+    error = more.pop("error", None)
     fields = {
         "name": f"day-{seq:03d}.parquet",
         "rows": 220,
@@ -73,7 +74,7 @@ def batch(seq: int, status=BatchStatus.ACCEPTED, kind=BatchKind.ROWS, **more) ->
             arrived_at=NOW,
             **fields,
         ),
-        quality=quality,
+        error=error,
     )
 
 
@@ -347,7 +348,7 @@ def test_data_cannot_steer_the_terminal():
 
 
 def test_labels_that_come_with_the_rows_count_as_quality():
-    text = tell([deployed(1, None, None), batch(1, quality=0.75, labelled_rows=200), batch(2)])
+    text = tell([deployed(1, None, None), batch(1, error=0.25, labelled_rows=200), batch(2)])
     assert text.count("75.0 %") == 2
 
 

@@ -131,14 +131,27 @@ def test_any_value_anywhere_gives_faults_and_never_another_error(where: str, val
     for part in parts:
         text += f"{indents}{part}:\n"
         indents += "  "
-    try:
-        parse((text[:-1] + f" {value}\n").encode(), base=Path("/base"))
-    except ConfigError as error:
-        assert error.faults
+    raw = (text[:-1] + f" {value}\n").encode()
+    with pytest.raises(ConfigError) as caught:
+        parse(raw, base=Path("/base"))
+    assert caught.value.faults
 
 
 WORDS = st.sampled_from(
-    ["models", "m", "data", "target", "triggers", "concept_drift", "windows", "of", "psi", "labels", "row_id", "x"]
+    [
+        "models",
+        "m",
+        "data",
+        "target",
+        "triggers",
+        "concept_drift",
+        "windows",
+        "of",
+        "psi",
+        "labels",
+        "row_id",
+        "x",
+    ]
 )
 TREES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=3),
