@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from ct_daemon.cli.common import (
+    DEFAULT_CONFIG,
     config_option,
     json_option,
     loaded,
@@ -22,7 +23,7 @@ from ct_daemon.types import Task
 
 
 @click.command()
-@click.argument("path", type=click.Path(path_type=Path), default=Path("ct-daemon.yaml"))
+@click.argument("path", type=click.Path(path_type=Path), default=Path(DEFAULT_CONFIG))
 @click.option("--model", default="my-model", show_default=True, help="Name of the model.")
 @click.option("--folder", default="inbox", show_default=True, help="Folder in which rows arrive.")
 @click.option("--target", default="target", show_default=True, help="Column to predict.")
@@ -54,7 +55,7 @@ def init(
     )
     try:
         if path.exists() and not overwrite:
-            raise click.UsageError(f"{path} exists; --overwrite replaces it")
+            raise ConfigError(f"{path} exists; --overwrite replaces it", reason="config_exists")
         path.write_text(text, encoding="utf-8")
     except OSError as error:
         advice = f"mkdir -p {path.parent}" if isinstance(error, FileNotFoundError) else "choose another place"
@@ -65,7 +66,10 @@ def init(
         print_json({"path": str(path), "model": model})
     else:
         say(f"wrote {path}", fg="green")
-        say(f"next: make the folder {folder}, then 'ct-daemon check -c {path}' and 'ct-daemon run {path}'")
+        inbox = path.parent / folder
+        made = "" if inbox.is_dir() else f"make the folder {inbox}, then "
+        which = "" if path == Path(DEFAULT_CONFIG) else f" -c {path}"
+        say(f"next: {made}'ct-daemon check{which}' and 'ct-daemon run{which}'")
 
 
 @click.command()

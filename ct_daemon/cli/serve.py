@@ -36,7 +36,7 @@ def run(path: Path | None, *, config_path: Path, log_json: bool | None, log_leve
 @click.option(
     "--folder",
     type=click.Path(path_type=Path),
-    help="Keep everything here (default: a temporary folder, deleted at the end).",
+    help="Keep everything in this new folder (default: a temporary one, deleted at the end).",
 )
 @click.option("--seed", type=click.IntRange(0, 2**31), default=7, show_default=True, help="Another stream.")
 @reports_errors

@@ -48,7 +48,9 @@ class LinePrinter:
     def prose(self, text: str, *, lead: Part, style: str = "") -> None:
         """A sentence wrapped under itself, behind `lead` on its first line."""
         indent = len(lead[0])
-        lines = textwrap.wrap(clean(text), min(self.width, PROSE_WIDTH) - indent) or [""]
+        lines = textwrap.wrap(clean(text), min(self.width, PROSE_WIDTH) - indent, break_on_hyphens=False) or [
+            ""
+        ]
         for number, line in enumerate(lines):
             self.line(lead if number == 0 else (" " * indent, ""), (line, style))
 
