@@ -139,11 +139,15 @@ class TerminalView:
     def legend(self, moved_psi: float) -> None:
         """What the columns mean; a column has moved from `moved_psi` on."""
         with self._lock:
-            self._plain(
-                "labels: labelled rows so far, until there is a model. right: share of right answers among the "
-                f"newest labels that have come by now, of {RECENT} days. drift: PSI of the column that moved most; "
-                f"the bar is full at {BAR_PSI:g}, and from {moved_psi:g} on the column has moved."
-            )
+            for name, meaning in (
+                ("labels", "labelled rows so far, as long as there is no model"),
+                ("right", f"share of right answers in the newest {RECENT} files whose labels have come"),
+                (
+                    "drift",
+                    f"PSI of the column that moved most: full bar {BAR_PSI:g}, moved from {moved_psi:g} on",
+                ),
+            ):
+                self._out.prose(meaning, lead=(f"   {name:<6}  ", "bold"))
             self._out.flush()
 
     def say(self, text: str) -> None:

@@ -421,7 +421,7 @@ def test_lines_of_several_threads_stay_whole():
 
 def test_the_first_days_tell_how_many_labels_have_come():
     labels = batch(2, kind=BatchKind.LABELS, rows=220)
-    lines = tell([batch(1), labels, batch(3), deployed(1, None, None), batch(4)]).splitlines()
+    lines = tell([batch(1), labels, batch(3), fired("x"), deployed(1, None, None), batch(4)]).splitlines()
     days = [line for line in lines if "220 rows" in line]
     assert [day.partition("rows")[2].strip() for day in days[:3]] == ["220 labels", "220 labels", ""]
 
@@ -443,4 +443,4 @@ def test_the_legend_fits_and_tells_the_truth_about_the_bar():
     TerminalView(stream, color=False, width=80).legend(0.25)
     said = stream.getvalue()
     assert max(len(line) for line in said.splitlines()) <= 80
-    assert f"full at {BAR_PSI:g}, and from 0.25 on" in " ".join(said.split())
+    assert f"full bar {BAR_PSI:g}, moved from 0.25 on" in " ".join(said.split())
