@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import textwrap
 import unicodedata
@@ -11,6 +12,8 @@ from dataclasses import dataclass
 NARROWEST = 40
 """Nothing is laid out for less."""
 GAP = "  "
+_BOUND = re.compile(r"(?<=\d) (?=points|UTC|%|of \d|\d\d:\d\d)|(?<=\d of) (?=\d)")
+_GLUE = "\0"
 
 
 def width(most: int = 120) -> int:
@@ -42,15 +45,16 @@ def clip(text: str, width: int) -> str:
 
 
 def wrapped(text: str, width: int, *, first: str = "", rest: str | None = None) -> list[str]:
-    """A sentence as lines behind `first`, the later ones behind `rest`; cut between words where that is possible."""
+    """A sentence as lines behind `first`, the later ones behind `rest`; cut between words where that is possible,
+    but not between a number and what it belongs to."""
     lines = textwrap.wrap(
-        printable(text),
+        _BOUND.sub(_GLUE, printable(text)),
         max(width, NARROWEST),
         initial_indent=first,
         subsequent_indent=" " * len(first) if rest is None else rest,
         break_on_hyphens=False,
     )
-    return lines or [first.rstrip()]
+    return [line.replace(_GLUE, " ") for line in lines] or [first.rstrip()]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,6 +14,7 @@ import click
 
 from ct_daemon.config import Config, load
 from ct_daemon.errors import ConfigError, CtDaemonError
+from ct_daemon.terminal import printable, width, wrapped
 from ct_daemon.views import require_model
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -80,6 +81,16 @@ def models_of(config: Config, model: str | None) -> tuple[str, ...]:
     return tuple(config.models) if model is None else (require_model(tuple(config.models), model),)
 
 
+def _laid_out(message: str) -> Iterator[str]:
+    """The lines of a message, wrapped on a terminal; elsewhere left as they are, so that they can be searched."""
+    for line in message.split("\n"):
+        indent = " " * (len(line) - len(line.lstrip()))
+        if sys.stderr.isatty():
+            yield from wrapped(line.lstrip(), width(), first=indent, rest=indent + "  ")
+        else:
+            yield indent + printable(line.lstrip())
+
+
 def reports_errors(command: F) -> F:
     """Turn the project's errors into a message, a JSON problem where asked, and their exit code."""
 
@@ -94,7 +105,8 @@ def reports_errors(command: F) -> F:
                     problem["faults"] = [asdict(fault) for fault in error.faults]
                 print_json({"error": problem})
             else:
-                click.secho(f"ct-daemon: {error}", fg="red", err=True)
+                for line in _laid_out(f"ct-daemon: {error}"):
+                    click.secho(line, fg="red", err=True)
             sys.exit(error.exit_code)
 
     return wrapped  # type: ignore[return-value]

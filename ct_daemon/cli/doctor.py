@@ -48,7 +48,7 @@ def doctor(*, config_path: Path, as_json: bool) -> None:
     """Look at configuration, folders, ledger, versions and daemon; say what is wrong and what to do."""
     config = loaded(config_path)
     findings = [
-        Finding(level="ok", what=f"configuration {config_path}: {len(config.models)} model(s)"),
+        Finding(level="ok", what=f"configuration {config_path}: {counted(len(config.models), 'model')}"),
         *_folders(config),
         *_ledger(config),
         *_daemon(config),

@@ -79,8 +79,8 @@ def _row(name: str, column: dict[str, Any]) -> tuple[str, ...]:
         column["kind"],
         _number(statistics.get("psi"), "{:.3f}"),
         _number(statistics.get("ks"), "{:.3f}"),
-        _number(statistics.get("missing"), "{:.1%}"),
-        _number(statistics.get("unseen"), "{:.1%}"),
+        _number(statistics.get("missing"), "{:.1f} %", 100),
+        _number(statistics.get("unseen"), "{:.1f} %", 100),
         UNKNOWN if column["verdict"] == "unknown" else column["verdict"],
     )
 
@@ -90,11 +90,11 @@ def _largest(column: dict[str, Any]) -> float:
     return max((value for value in values if value is not None), default=-1.0)
 
 
-def _number(statistic: dict[str, Any] | None, form: str) -> str:
+def _number(statistic: dict[str, Any] | None, form: str, times: float = 1) -> str:
     """A dash where the column's kind has no such statistic."""
     if statistic is None:
         return "-"
-    return "?" if statistic["value"] is None else form.format(statistic["value"])
+    return "?" if statistic["value"] is None else form.format(times * statistic["value"])
 
 
 def _note(column: dict[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -243,3 +244,29 @@ def test_a_drift_of_files_that_are_not_there_is_exit_7_without_advice_about_deli
 
     assert main([str(tmp_path / "a.csv"), str(tmp_path / "b.csv")]) == 7
     assert capfd.readouterr().err == f"ct-daemon: there is no file {tmp_path / 'a.csv'}; check the name\n"
+
+
+def test_drift_fits_and_gives_a_verdict_on_every_column(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    from ct_daemon.testing import drop, rows  # noqa: PLC0415
+    from ct_daemon.workers.two_files import main  # noqa: PLC0415
+
+    monkeypatch.setenv("COLUMNS", "80")
+    calm = drop(tmp_path, "calm.parquet", rows(400, seed=1))
+    window = rows(400, seed=2, shift=2.0, labelled=False).rename_columns(
+        ["row_id", "at", "a", "b", "c", "a_new_column_with_a_name_that_goes_on_and_on_for_ever_and_a_day"]
+    )
+    moved = drop(tmp_path, "moved.parquet", window)
+    assert main([str(calm), str(moved)]) == 0
+    lines = capfd.readouterr().out.splitlines()
+    assert max(len(line) for line in lines) <= 80
+    verdicts = {line.split()[0]: line for line in lines if line and line[0] != " "}
+    assert verdicts["a"].endswith("  moved")
+    assert verdicts["c"].endswith("  calm")
+    assert verdicts["d"].endswith("  can't tell")
+    assert re.search(r" \d\.\d %", verdicts["b"])
+    assert any(re.match(r"    .* [+-]\d+\.\d points", line) for line in lines)
+    assert main([str(calm), str(moved), "--json"]) == 0
+    found = json.loads(capfd.readouterr().out)
+    assert found["columns"]["a"]["verdict"] == "moved"
