@@ -7,27 +7,28 @@ deeper than 32. Unknown keys are errors. Relative paths are relative to the file
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-import yaml
 from pydantic import (
     AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
-    ValidationError,
     model_validator,
 )
-from pydantic_core import ErrorDetails, PydanticCustomError
+from pydantic_core import PydanticCustomError
 
-from ct_daemon.errors import ConfigError
+from ct_daemon.errors import ConfigError, Fault
+from ct_daemon.reading.careful_yaml import read_yaml
+from ct_daemon.reading.faults import Found, did_you_mean, faults_of
+from ct_daemon.reading.parameters import unknown_parameters
 from ct_daemon.types import Columns, Task
+from ct_daemon.words import counted
 
 MAX_BYTES = 256 * 1024
-MAX_DEPTH = 32
 SLUG = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 """Names of models: they become folder names, labels and URLs."""
 
@@ -395,34 +396,6 @@ class Config(Strict):
 # --- reading the file ------------------------------------------------------------------------------------
 
 
-class _CarefulLoader(yaml.SafeLoader):
-    """Safe YAML without aliases, duplicate keys and deep nesting."""
-
-    _depth = 0
-
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent):
-            raise ConfigError(
-                f"line {self.line + 1}: YAML aliases (*name) are not accepted; write the value out"
-            )
-        self._depth += 1
-        if self._depth > MAX_DEPTH:
-            raise ConfigError(f"nested deeper than {MAX_DEPTH} levels")
-        node = super().compose_node(parent, index)
-        self._depth -= 1
-        return node
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if key.tag == "tag:yaml.org,2002:merge":
-                raise ConfigError(f"line {key.start_mark.line + 1}: merge keys (<<) are not accepted")
-            if key.value in seen:
-                raise ConfigError(f"line {key.start_mark.line + 1}: the key {key.value!r} stands here twice")
-            seen.add(key.value)
-        return super().construct_mapping(node, deep)
-
-
 def load(path: Path) -> Config:
     """Read and check a configuration file.
 
@@ -445,34 +418,41 @@ def parse(raw: bytes, *, base: Path, name: str = "configuration") -> Config:
     if len(raw) > MAX_BYTES:
         raise ConfigError(f"{name} is larger than {MAX_BYTES // 1024} KiB")
     try:
-        document = yaml.load(raw, Loader=_CarefulLoader)  # noqa: S506  (a SafeLoader made stricter)
+        document, lines = read_yaml(raw)
     except ConfigError as error:
-        raise ConfigError(f"{name}: {error}", faults=(("(file)", str(error)),)) from error
-    except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
-        text = " ".join(str(error).split())
-        raise ConfigError(f"{name} is not YAML: {text}", faults=(("(file)", text),)) from error
+        fault = Fault(path="(file)", message=str(error))
+        raise ConfigError(f"{name}: {error}", faults=(fault,)) from error
     if not isinstance(document, dict):
-        raise ConfigError(
-            f"{name} must hold a mapping with the key 'models'", faults=(("(file)", "no mapping"),)
-        )
-    try:
-        config = Config.model_validate(document)
-    except ValidationError as error:
-        faults = tuple((_where(fault), _say(fault["msg"])) for fault in error.errors())
-        lines = "\n".join(f"  {where}: {what}" for where, what in faults)
-        count = f"{len(faults)} fault{'s' if len(faults) != 1 else ''}"
-        raise ConfigError(f"{name}: {count}\n{lines}", faults=faults) from error
-    return _anchored(config, base.absolute())
+        fault = Fault(path="(file)", message="it must hold a mapping with the key 'models'")
+        raise ConfigError(f"{name}: {fault.message}", faults=(fault,))
+    found = [*faults_of(Config, document), *_parameter_faults(document)]
+    if found:
+        raise _refused(name, found, lines)
+    return _anchored(Config.model_validate(document), base.absolute())
 
 
-def _where(fault: ErrorDetails) -> str:
-    """The path of the setting at fault."""
-    below = fault.get("ctx", {}).get("setting")
-    return ".".join(str(part) for part in (*fault["loc"], *filter(None, [below]))) or "(file)"
+def _parameter_faults(document: dict[str, Any]) -> Iterator[Found]:
+    """Parameters that an estimator does not have, where one that it has is near: another version of the library may
+    have others, and the trainer tells in any case."""
+    models = document.get("models")
+    for name, model in models.items() if isinstance(models, dict) else ():
+        unknown = unknown_parameters(model, family="hist_gradient_boosting", task=Task.CLASSIFICATION)
+        for word, known in unknown:
+            path = ("models", str(name), "training", "sklearn", "parameters", word)
+            if meant := did_you_mean(word, known):
+                yield Found(path, f"the estimator has no such parameter{meant}")
 
 
-def _say(message: str) -> str:
-    return message.removeprefix("Value error, ").replace("Extra inputs are not permitted", "unknown setting")
+def _refused(name: str, found: Sequence[Found], lines: Mapping[tuple[str | int, ...], int]) -> ConfigError:
+    """All faults in the order of the file; one about something missing stands with its section."""
+    faults = []
+    for one in found:
+        known = next((p for n in range(len(one.path), 0, -1) if (p := one.path[:n]) in lines), None)
+        path = ".".join(map(str, one.path)) or "(file)"
+        faults.append(Fault(path=path, message=one.message, line=None if known is None else lines[known]))
+    faults.sort(key=lambda fault: fault.line or 0)
+    text = "\n".join(f"  {fault}" for fault in faults)
+    return ConfigError(f"{name}: {counted(len(faults), 'fault')}\n{text}", faults=tuple(faults))
 
 
 def _anchored(config: Config, base: Path) -> Config:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -32,6 +33,8 @@ from ct_daemon.types import (
 )
 
 log = structlog.get_logger(__name__)
+
+DEMAND_ID = re.compile(r"d-[0-9a-f]{12}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +72,14 @@ class Control:
         self._emit, self._wake, self._clock = emit, wake, clock
 
     def request_run(
-        self, model: str, *, origin: str, key: str | None = None, force: bool = False, note: str = ""
+        self,
+        model: str,
+        *,
+        origin: str,
+        key: str | None = None,
+        force: bool = False,
+        note: str = "",
+        id: str | None = None,
     ) -> Ticket:
         """Ask for a retraining. When this returns, the wish survives a power cut.
 
@@ -81,11 +91,13 @@ class Control:
             Idempotency key: the same key gives the same demand.
         force : bool
             A run of its own: don't join one that is waiting.
+        id : str, optional
+            The id that the wish was acknowledged with before; a fresh one is given where it can't be used.
         """
         self._shop(model)
         number = uuid.uuid4().hex
         demand = Demand(
-            id=f"d-{number[:12]}",
+            id=id if id is not None and self._is_free(id) else f"d-{number[:12]}",
             model=model,
             origin=origin,
             dedupe_key=key if key is not None else f"{origin}:{number}",
@@ -196,6 +208,13 @@ class Control:
         self._emit(ModelDeployed(deployment=deployment, version=version))
         self._wake(model)
         return deployment
+
+    def _is_free(self, demand_id: str) -> bool:
+        """Whether a demand may get this id: it looks like one of ours and names no other demand."""
+        if not DEMAND_ID.fullmatch(demand_id):
+            return False
+        with self._store.read() as tx:
+            return not self._store.demands.of(tx, [demand_id])
 
     def _shop(self, model: str) -> Workshop:
         if model not in self._shops:

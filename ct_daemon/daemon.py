@@ -7,7 +7,6 @@ cleans up. All of them find their work in the ledger, so any of them may die wit
 
 from __future__ import annotations
 
-import json
 import os
 import queue
 import signal
@@ -18,18 +17,18 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 import structlog
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 
+from ct_daemon import spool
 from ct_daemon.api.server import ApiServer
 from ct_daemon.clock import wall
 from ct_daemon.config import Config, ModelSettings
 from ct_daemon.control import Control, finish_rollback
 from ct_daemon.deployment.alias import AliasTarget
-from ct_daemon.errors import CtDaemonError, DeployError, StateError, TrainingError
+from ct_daemon.errors import CtDaemonError, DeployError, StateError, TrainingError, UnknownNameError
 from ct_daemon.failpoints import failpoint
 from ct_daemon.folders import StateFolder
 from ct_daemon.housekeeping import sweep, tidy
@@ -411,19 +410,16 @@ class Daemon:
 
     def _take_spool(self) -> None:
         """Demands that were written while no daemon ran. A file goes only after its demand is in the ledger."""
-        for path in sorted(self._folders.spool.glob("*.json")):
+        for path, wish in spool.waiting(self._folders.spool):
             try:
-                wish: dict[str, Any] = json.loads(path.read_bytes()[:65536])
+                if wish is None:
+                    raise UnknownNameError("it holds no wish for a run", reason="no_wish")
                 self._control.request_run(
-                    str(wish["model"]),
-                    origin="spool",
-                    key=str(wish["key"]),
-                    force=wish.get("force") is True,
-                    note=str(wish.get("note", ""))[:1000],
+                    wish.model, origin="spool", key=wish.key, force=wish.force, note=wish.note, id=wish.id
                 )
-            except (ValueError, KeyError, TypeError, CtDaemonError) as error:
-                if isinstance(error, StateError):
-                    raise
+            except StateError:
+                raise
+            except CtDaemonError as error:
                 log.error("spool.refused", file=path.name, error=str(error))
                 path.replace(path.with_suffix(".refused"))
                 continue

@@ -5,6 +5,8 @@ Exit codes are part of the command's interface (`docs/reference/exit-codes.md`).
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 
 class CtDaemonError(Exception):
     """Root of the tree.
@@ -25,14 +27,27 @@ class CtDaemonError(Exception):
         self.reason = reason or self.default_reason
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """One fault of a configuration: the path of the setting, what is wrong, and the line where that can be had."""
+
+    path: str
+    message: str
+    line: int | None = None
+
+    def __str__(self) -> str:
+        where = "" if self.line is None else f" (line {self.line})"
+        return f"{self.path}{where}: {self.message}"
+
+
 class ConfigError(CtDaemonError):
-    """The configuration file can't be used; `faults` lists *every* fault as (path, message)."""
+    """The configuration file can't be used; `faults` lists *every* fault."""
 
     exit_code = 2
     default_reason = "config_invalid"
 
-    def __init__(self, message: str, *, faults: tuple[tuple[str, str], ...] = ()) -> None:
-        super().__init__(message)
+    def __init__(self, message: str, *, faults: tuple[Fault, ...] = (), reason: str | None = None) -> None:
+        super().__init__(message, reason=reason)
         self.faults = faults
 
 

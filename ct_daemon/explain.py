@@ -5,18 +5,22 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from ct_daemon.policy import Policy
+from ct_daemon.terminal import wrapped
 from ct_daemon.times import moment
+from ct_daemon.triggers.concept_drift import CANT_TELL
 from ct_daemon.triggers.on_demand import demands_of
-from ct_daemon.types import Decision, Firing, Quiet, RecordedDecision, Rule, TriggerKind
+from ct_daemon.types import Decision, Demand, Firing, Quiet, RecordedDecision, Rule, TriggerKind
+from ct_daemon.words import counted
 
-BAR = 20
-"""Characters of a full bar."""
+BAR, SHORT_BAR = 20, 10
+"""Characters of a full bar, and of one on a narrow terminal."""
+NARROW = 100
+"""Narrower than this a terminal is narrow."""
 
 RULES = {
     Rule.NOTHING_FIRED: "no trigger fired on new evidence",
@@ -47,8 +51,16 @@ def reevaluate(recorded: RecordedDecision, policy: Policy) -> Decision:
     )
 
 
-def document(recorded: RecordedDecision) -> dict[str, Any]:
-    """The decision as plain JSON: times as ISO 8601 in UTC, shares with 1 for all that is needed."""
+def demands_about(recorded: RecordedDecision) -> tuple[str, ...]:
+    """Ids of the demands that the decision served or made wait."""
+    return tuple(dict.fromkeys((*recorded.decision.serves, *recorded.observation.get("demands", ()))))
+
+
+def document(recorded: RecordedDecision, demands: Sequence[Demand] = ()) -> dict[str, Any]:
+    """The decision as plain JSON: times as ISO 8601 in UTC, shares with 1 for all that is needed.
+
+    `demands` are those of `demands_about`, for the notes that came with them.
+    """
     decision = recorded.decision
     triggers = [*map(_fired, decision.firings), *map(_quiet, decision.quiet)]
     return {
@@ -62,6 +74,7 @@ def document(recorded: RecordedDecision) -> dict[str, Any]:
         "would_change": decision.would_change,
         "retry_at": _iso(decision.retry_at),
         "serves": list(decision.serves),
+        "notes": {demand.id: demand.note for demand in demands if demand.note},
         "run_id": recorded.run_id,
         "triggers": triggers,
         "drift": next((dict(f.evidence) for f in _drift_firings(decision)), None),
@@ -72,42 +85,55 @@ def document(recorded: RecordedDecision) -> dict[str, Any]:
     }
 
 
-def lines(recorded: RecordedDecision, *, width: int = 100) -> list[str]:
-    """The decision as lines of at most `width` (40 or more) characters, without control characters."""
-    wrapped: list[str] = []
-    for text in _paragraphs(recorded):
-        clean = _printable(text)
-        indent = " " * (len(clean) - len(clean.lstrip()) + 2)
-        # Words that are longer than a line are cut, so that a hostile column name can't run over.
-        wrapped += textwrap.wrap(
-            clean, max(width, 40), subsequent_indent=indent, drop_whitespace=True, break_on_hyphens=False
-        ) or [""]
-    return wrapped
+def lines(recorded: RecordedDecision, demands: Sequence[Demand] = (), *, width: int = 100) -> list[str]:
+    """The decision as lines of at most `width` (40 or more) characters, without control characters.
+
+    `demands` are those of `demands_about`, for the notes that came with them.
+    """
+    found: list[str] = []
+    for lead, text in (*_head(recorded), *_evidence(recorded, width), *_end(recorded, demands)):
+        # On a narrow terminal the later lines of a long lead would have no room under themselves.
+        rest = " " * (len(lead) if len(lead) < width / 2 else len(lead) - len(lead.lstrip()) + 2)
+        found += wrapped(text, width, first=lead, rest=rest if lead.strip() else rest + "  ")
+    return found
 
 
-def _paragraphs(recorded: RecordedDecision) -> Iterator[str]:
+def _head(recorded: RecordedDecision) -> Iterator[tuple[str, str]]:
+    """Each sentence with what stands before it."""
     decision = recorded.decision
-    yield f"decision {recorded.seq} about {decision.model}, {moment(decision.now)}"
-    yield f"{decision.verdict.value.upper()}: {decision.reason}"
-    yield f"rule: {decision.rule.value} ({RULES[decision.rule]})"
-    yield ""
-    yield "evidence, as share of what is needed:"
+    yield "", f"decision {recorded.seq} about {decision.model}, {moment(decision.now)}"
+    yield "", f"{decision.verdict.value.upper()}: {decision.reason}"
+    yield "", f"rule: {decision.rule.value} ({RULES[decision.rule]})"
+    yield "", ""
+
+
+def _evidence(recorded: RecordedDecision, width: int) -> Iterator[tuple[str, str]]:
+    decision = recorded.decision
+    yield "", "evidence, as share of what is needed:"
+    size = BAR if width >= NARROW else SHORT_BAR
     for entry in (*map(_fired, decision.firings), *map(_quiet, decision.quiet)):
-        yield f"  {entry['trigger']:<13} {_bar(entry['share'])}  {entry['reason']}"
+        yield f"  {entry['trigger']:<13} {_bar(entry, size)}  ", entry["reason"]
     for firing in _drift_firings(decision):
-        yield ""
+        yield "", ""
         yield from _drift(firing.evidence)
-    yield ""
-    yield f"would have changed it: {decision.would_change}"
+    yield "", ""
+
+
+def _end(recorded: RecordedDecision, demands: Sequence[Demand]) -> Iterator[tuple[str, str]]:
+    decision = recorded.decision
+    yield "", f"would have changed it: {decision.would_change}"
     if decision.retry_at is not None:
-        yield f"asked again by itself: {moment(decision.retry_at)}"
+        yield "", f"asked again by itself: {moment(decision.retry_at)}"
     if decision.serves:
-        yield f"demands served: {', '.join(decision.serves)}"
+        yield "", f"demands served: {', '.join(decision.serves)}"
+    for demand in demands:
+        if demand.note:
+            yield f"  note of {demand.id}: ", demand.note
     if recorded.run_id is not None:
-        yield f"run that followed: {recorded.run_id}"
+        yield "", f"run that followed: {recorded.run_id}"
     if recorded.count > 1:
         since, until = moment(recorded.first_at), moment(recorded.last_at)
-        yield f"the same answer {recorded.count} times in a row, {since} to {until}"
+        yield "", f"the same answer {recorded.count} times in a row, {since} to {until}"
 
 
 def _fired(firing: Firing) -> dict[str, Any]:
@@ -116,6 +142,7 @@ def _fired(firing: Firing) -> dict[str, Any]:
         "trigger": firing.trigger.value,
         "fired": True,
         "share": 1.0 if share is None else share,
+        "can_tell": True,
         "reason": firing.reason,
         "needed": None,
         "dedupe_key": firing.dedupe_key,
@@ -128,6 +155,7 @@ def _quiet(quiet: Quiet) -> dict[str, Any]:
         "trigger": quiet.trigger.value,
         "fired": False,
         "share": quiet.progress,
+        "can_tell": not quiet.reason.startswith(CANT_TELL),
         "reason": quiet.reason,
         "needed": quiet.needed,
         "dedupe_key": None,
@@ -139,25 +167,27 @@ def _drift_firings(decision: Decision) -> list[Firing]:
     return [f for f in decision.firings if f.trigger is TriggerKind.CONCEPT_DRIFT]
 
 
-def _drift(evidence: Mapping[str, Any]) -> Iterator[str]:
+def _drift(evidence: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """The columns that moved most, each with its numbers and cells."""
+    evaluated = evidence["columns_evaluated"]
     yield (
+        "",
         f"{evidence['seen']} since window {evidence['since_window']} (batch {evidence['since_batch']}): "
-        f"{evidence['columns_moved']} of {evidence['columns_evaluated']} columns moved in window "
-        f"{evidence['window']}"
+        f"{evidence['columns_moved']} of {counted(evaluated, 'column')} moved in window {evidence['window']}",
     )
     for column in evidence["columns"]:
-        yield f"  {column['column']} ({column['kind']}): {', '.join(_numbers(column))}"
+        yield "  ", f"{column['column']} ({column['kind']}): {', '.join(_numbers(column))}"
         if column["moved"]:
-            yield f"    {_cells(column['moved'])}"
+            yield "    ", _cells(column["moved"])
     for entry in evidence["not_evaluated"]:
         yield (
-            f"  can't tell: {entry['statistic'].upper()} of {entry['column']} in window {entry['window']} "
-            f"({entry['reason']})"
+            "  ",
+            f"can't tell: {entry['statistic'].upper()} of {entry['column']} in window {entry['window']} "
+            f"({entry['reason']})",
         )
     more = evidence["not_evaluated_count"] - len(evidence["not_evaluated"])
     if more > 0:
-        yield f"  can't tell: {more} more"
+        yield "  ", f"can't tell: {more} more"
 
 
 def _numbers(column: Mapping[str, Any]) -> Iterator[str]:
@@ -170,18 +200,17 @@ def _cells(moved: Sequence[Sequence[Any]]) -> str:
     return ", ".join(f"{cell} {change * 100:+.1f} points" for cell, change in moved)
 
 
-def _bar(share: float | None) -> str:
-    """``[##########----------]  50 %``; a share that no number says is left empty. Below 1 it never looks full."""
+def _bar(entry: Mapping[str, Any], size: int) -> str:
+    """``[##########----------]  50 %``; question marks mean that nobody can tell, and a trigger that no number
+    measures has no bar. Below 1 it never looks full."""
+    share = entry["share"]
+    if not entry["can_tell"]:
+        return f"[{'?' * size}]    ? %"
     if share is None:
-        return f"[{'?' * BAR}]    - "
-    full = min(max(int(share * BAR), 0), BAR)
+        return f"{'n/a':<{size + 2}}       "
+    full = min(max(int(share * size), 0), size)
     percent = min(max(int(share * 100), 0), 9999)
-    return f"[{'#' * full}{'-' * (BAR - full)}] {percent:>4} %"
-
-
-def _printable(text: str) -> str:
-    """Names of columns and cells come from data: no escapes, no line breaks, no marks that turn the text round."""
-    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
+    return f"[{'#' * full}{'-' * (size - full)}] {percent:>4} %"
 
 
 def _iso(at: datetime | None) -> str | None:

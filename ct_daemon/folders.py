@@ -96,6 +96,22 @@ class StateFolder:
             ) from error
 
 
+def why_unusable(root: Path) -> str | None:
+    """Why a state folder can't be here; None if it is a folder or could be made one."""
+    try:
+        if root.exists() and not root.is_dir():
+            return f"{root} is a file, not a folder"
+        there = next(place for place in (root, *root.parents) if place.exists())
+    except OSError as error:
+        return f"{root} can't be reached: {error.strerror}"
+    if not there.is_dir():
+        return f"{root} can't be made: {there} is a file, not a folder"
+    if not os.access(there, os.W_OK | os.X_OK):
+        verb = "written" if there == root else "made"
+        return f"{root} can't be {verb}: this user may not write in {there}"
+    return None
+
+
 def make_folder(path: Path, mode: int = 0o700) -> None:
     """Make a folder and those above it that are missing, so that a power cut can't take it back."""
     if path.is_dir():

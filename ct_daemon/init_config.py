@@ -13,7 +13,7 @@ _PLAIN = re.compile(r"[A-Za-z0-9_./][A-Za-z0-9_./-]*")
 
 _TEMPLATE = """\
 # ct-daemon: one file, one daemon. Relative paths are relative to this file.
-# Every setting with its meaning: config/ct-daemon.yaml. Check this file with: ct-daemon check
+# Check this file with: ct-daemon check
 
 state: state  # everything that must survive; back up this folder
 
@@ -35,12 +35,14 @@ models:
       margin: 0.01  # how much worse than the live model a new one may be
       {floor}
     drift:
-      window_rows: 500  # rows gathered before inputs are compared with the training data
+      # Whole files are gathered until they have so many rows, then compared with the training data: a large file
+      # is one window.
+      window_rows: 500  # rows of one window, or more
     triggers:  # 'ct-daemon trigger' and SIGUSR1 always work besides these
       concept_drift: {{psi: 0.2, columns: 1, windows: 2, of: 3}}  # inputs moved in 2 of the last 3 windows
       # new_data: {{rows: 10000}}  # retrain every so many new labelled rows
     policy:
-      cooldown: 1h  # rest after a run
+      cooldown: 10m  # rest after a run: the first retraining after a new version waits that long
       budget: {{runs: 24, per: 1d}}  # at most so many runs
 """
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json as json_text
 import logging
 import math
+import os
 import re
 import sys
 from collections.abc import Mapping
@@ -35,6 +36,8 @@ from ct_daemon.types import (
 HANDLER = "ct_daemon"
 TOP_COLUMNS = 3
 """So many columns of a drift report go into its line."""
+MAX_DETAIL = 200
+"""Longest detail of a file; the ledger has all of it."""
 MAX_COLUMN = 100
 """Longest column name there; the names come from files."""
 
@@ -42,12 +45,16 @@ _CHATTY = ("alembic", "apscheduler", "httpx", "uvicorn")
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\u2028-\u202e\u2066-\u2069]")
 """Line ends, terminal escapes (both the 7-bit and the 8-bit ones), lone surrogates, marks that turn the direction."""
 _PLAIN_WORD = re.compile(r"[^\s\"'=\\]+")
+_COLOURS = {"warning": "33", "error": "31", "critical": "31"}
+_PLAIN: Mapping[str, str] = {}
 _LEVEL_OF_STATE = {"failed": logging.ERROR, "rolled_back": logging.WARNING}
 """A run that moves elsewhere is worth an info; a rejected candidate is a normal result."""
 
 
 def configure(json: bool | None = None, level: str = "info", stream: TextIO | None = None) -> None:
     """Set up logging for this process; calling it again replaces the set-up.
+
+    Readable lines are coloured on a terminal, unless NO_COLOR is set.
 
     Parameters
     ----------
@@ -60,6 +67,7 @@ def configure(json: bool | None = None, level: str = "info", stream: TextIO | No
     """
     stream = sys.stderr if stream is None else stream
     as_json = not stream.isatty() if json is None else json
+    readable = coloured_line if stream.isatty() and not os.environ.get("NO_COLOR") else readable_line
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_logger_name,
@@ -84,7 +92,7 @@ def configure(json: bool | None = None, level: str = "info", stream: TextIO | No
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 structlog.processors.format_exc_info,
-                json_line if as_json else readable_line,
+                json_line if as_json else readable,
             ],
         )
     )
@@ -127,13 +135,23 @@ def json_line(logger: WrappedLogger, method: str, event: EventDict) -> str:
     return text.replace("\x7f", "\\u007f")
 
 
-def readable_line(logger: WrappedLogger, method: str, event: EventDict) -> str:
+def coloured_line(logger: WrappedLogger, method: str, event: EventDict) -> str:
+    """As `readable_line`, with a warning in yellow and an error in red."""
+    return readable_line(logger, method, event, colours=_COLOURS)
+
+
+def readable_line(
+    logger: WrappedLogger, method: str, event: EventDict, *, colours: Mapping[str, str] = _PLAIN
+) -> str:
     """``12:00:00 INFO  batch.taken model=credit rows=500``; a traceback follows, indented."""
     time, level, name = (str(event.pop(key, "")) for key in ("time", "level", "event"))
     event.pop("logger", None)
     trace = event.pop("exception", None)
     values = "".join(f" {inert(key)}={_readable(value)}" for key, value in event.items() if value is not None)
-    line = f"{time[11:19]} {level.upper():<7} {inert(name)}{values}"
+    shown = f"{level.upper():<7}"
+    if level in colours:
+        shown = f"\x1b[{colours[level]}m{shown}\x1b[0m"
+    line = f"{time[11:19]} {shown} {inert(name)}{values}"
     if trace:
         line += "".join(f"\n    {inert(text)}" for text in str(trace).split("\n"))
     return line
@@ -197,13 +215,18 @@ def _(event: BatchTaken) -> Line:
         "status": batch.status.value,
         "rows": batch.rows,
         "labelled_rows": batch.labelled_rows,
-        "quality": event.quality,
+        "error": event.error,
         "reason": batch.reason,
-        "detail": batch.detail,
+        "detail": _cut(batch.detail),
     }
     return (
         (logging.WARNING, "batch.quarantined", values) if refused else (logging.INFO, "batch.taken", values)
     )
+
+
+def _cut(detail: str) -> str:
+    """What is wrong with a file may spell out its cells: they are not for a log at any length."""
+    return detail if len(detail) <= MAX_DETAIL else detail[: MAX_DETAIL - 1] + "…"
 
 
 @_line.register

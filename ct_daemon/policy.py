@@ -50,6 +50,7 @@ from ct_daemon.types import (
     TriggerKind,
     Verdict,
 )
+from ct_daemon.words import counted
 
 COALESCE_AT_MOST = 10
 """Evidence that keeps coming is waited for no longer than so many times `coalesce_s`."""
@@ -205,7 +206,7 @@ class Policy:
             return None
         return _hold(
             Rule.BUDGET,
-            f"the budget of {self.budget_runs} runs in {span(self.budget_per_s)} is used up",
+            f"the budget of {counted(self.budget_runs, 'run')} in {span(self.budget_per_s)} is used up",
             f"the oldest of these runs leaves the period {moment(ends_at)}",
             ends_at,
         )
@@ -268,8 +269,8 @@ def _too_few_rows(case: _Case) -> _Answer | None:
         return None
     return _hold(
         Rule.TOO_FEW_ROWS,
-        f"{rows} labelled rows on hand, a training needs {needed}",
-        f"{needed - rows} more labelled rows",
+        f"{counted(rows, 'labelled row')} on hand, a training needs {needed:,}",
+        counted(needed - rows, "more labelled row"),
     )
 
 

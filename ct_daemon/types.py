@@ -539,8 +539,8 @@ class BatchTaken:
     """A file reached its final status."""
 
     batch: Batch
-    quality: float | None = None
-    """Share of rows predicted right (or mean absolute error), where labels came along."""
+    error: float | None = None
+    """Share of rows predicted wrong (or mean absolute error), where labels came along."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

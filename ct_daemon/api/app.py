@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
 from typing import Annotated, Any
 
-from fastapi import Body, FastAPI, Header, Path, Query, Request
+from fastapi import Body, Depends, FastAPI, Header, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.exceptions import HTTPException
 
 from ct_daemon import __version__, views
 from ct_daemon.codec import plain
 from ct_daemon.control import Control, Ticket
 from ct_daemon.errors import ConflictError, CtDaemonError, DeployError, StateError, UnknownNameError
+from ct_daemon.explain import demands_about
 from ct_daemon.explain import document as explain_document
 from ct_daemon.store.store import Store
 from ct_daemon.types import BatchStatus
 
 MAX_BODY_BYTES = 64 * 1024
 
-ModelName = Annotated[str, Path(pattern=r"^[a-z][a-z0-9_-]{0,62}$")]
-RunId = Annotated[str, Path(pattern=r"^r-[0-9a-f]{12}$")]
+
+def _known_model(request: Request, model: str) -> str:
+    """The name in the path, if it is configured. A dependency, so it is asked before the body is looked at."""
+    return views.require_model(request.app.state.models, model)
+
+
+ModelName = Annotated[str, Depends(_known_model)]
+RunId = Annotated[str, Depends(views.require_run_id)]
 Limit = Annotated[int, Query(ge=1, le=1000)]
 
 
@@ -54,7 +63,9 @@ def create_app(control: Control, store: Store, models: Sequence[str]) -> FastAPI
     app = FastAPI(title="ct-daemon", version=__version__, docs_url=None, redoc_url=None)
     app.add_exception_handler(CtDaemonError, _problem)
     app.add_exception_handler(RequestValidationError, _bad_request)
+    app.add_exception_handler(HTTPException, _no_such_way)
     app.middleware("http")(_bounded)
+    app.state.models = models
 
     @app.get("/healthz")
     def healthz() -> dict[str, Any]:
@@ -69,7 +80,7 @@ def create_app(control: Control, store: Store, models: Sequence[str]) -> FastAPI
     @app.get("/api/v1/models/{model}")
     def get_model(model: ModelName) -> dict[str, Any]:
         with store.read() as tx:
-            return views.model_document(store, tx, views.require_model(models, model))
+            return views.model_document(store, tx, model)
 
     @app.post("/api/v1/models/{model}/runs", status_code=202)
     def request_run(
@@ -89,7 +100,7 @@ def create_app(control: Control, store: Store, models: Sequence[str]) -> FastAPI
 
     @app.get("/api/v1/models/{model}/runs")
     def list_runs(model: ModelName, limit: Limit = 50) -> dict[str, Any]:
-        return views.runs_document(store, views.require_model(models, model), limit=limit)
+        return views.runs_document(store, model, limit=limit)
 
     @app.get("/api/v1/runs/{run_id}")
     def get_run(run_id: RunId) -> dict[str, Any]:
@@ -101,22 +112,25 @@ def create_app(control: Control, store: Store, models: Sequence[str]) -> FastAPI
 
     @app.get("/api/v1/models/{model}/versions")
     def list_versions(model: ModelName) -> dict[str, Any]:
-        return views.versions_document(store, views.require_model(models, model))
+        return views.versions_document(store, model)
 
     @app.get("/api/v1/models/{model}/batches")
     def list_batches(
         model: ModelName, status: BatchStatus | None = None, limit: Limit = 50
     ) -> dict[str, Any]:
-        return views.batches_document(store, views.require_model(models, model), status=status, limit=limit)
+        return views.batches_document(store, (model,), status=status, limit=limit)
 
     @app.get("/api/v1/models/{model}/decisions")
     def list_decisions(
         model: ModelName, limit: Limit = 50, before: Annotated[int | None, Query(ge=1)] = None
     ) -> dict[str, Any]:
-        views.require_model(models, model)
         with store.read() as tx:
             found = store.decisions.list(tx, model, before_seq=before, limit=limit)
-        return {"decisions": [explain_document(recorded) for recorded in found]}
+            explained = [
+                explain_document(recorded, store.demands.of(tx, demands_about(recorded)))
+                for recorded in found
+            ]
+        return {"decisions": explained}
 
     @app.post("/api/v1/models/{model}/pause")
     def pause(model: ModelName, wish: Annotated[PauseRequest | None, Body()] = None) -> dict[str, Any]:
@@ -175,8 +189,22 @@ async def _problem(request: Request, error: Exception) -> JSONResponse:
 
 async def _bad_request(request: Request, error: Exception) -> JSONResponse:
     faults = error.errors() if isinstance(error, RequestValidationError) else []
+    kind = request.headers.get("content-type", "")
+    if any(fault["loc"][:1] == ("body",) for fault in faults) and "json" not in kind:
+        said = f"not {kind!r}" if kind else "which is missing"
+        detail = f"send the body with the header 'Content-Type: application/json', {said}"
+        return _answer(415, "unsupported_media_type", detail)
     detail = "; ".join(f"{'.'.join(str(p) for p in fault['loc'])}: {fault['msg']}" for fault in faults)
     return _answer(422, "bad_request", detail)
+
+
+async def _no_such_way(request: Request, error: Exception) -> JSONResponse:
+    """A path or a method that is not there."""
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    headers = error.headers if isinstance(error, HTTPException) else None
+    reason = {404: "unknown_path", 405: "method_not_allowed"}.get(status, "error")
+    said = f"{HTTPStatus(status).phrase}: {request.method} {request.url.path}"
+    return _answer(status, reason, f"{said}; GET /openapi.json lists what there is", headers)
 
 
 def _status_of(error: Exception) -> int:
@@ -191,7 +219,7 @@ def _status_of(error: Exception) -> int:
     return 500
 
 
-def _answer(status: int, reason: str, detail: str) -> JSONResponse:
+def _answer(status: int, reason: str, detail: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
     return JSONResponse(
         {
             "type": "about:blank",
@@ -202,4 +230,5 @@ def _answer(status: int, reason: str, detail: str) -> JSONResponse:
         },
         status_code=status,
         media_type="application/problem+json",
+        headers=dict(headers or {}),
     )

@@ -1,12 +1,10 @@
-"""Talking to the running daemon over its control socket; leaving a note for it when it does not run."""
+"""Talking to the running daemon over its control socket."""
 
 from __future__ import annotations
 
 import http.client
 import json
-import os
 import socket
-import uuid
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +17,7 @@ from ct_daemon.errors import (
     StateError,
     UnknownNameError,
 )
-from ct_daemon.failpoints import failpoint
-from ct_daemon.folders import StateFolder, make_folder, short_path, sync
+from ct_daemon.folders import StateFolder, short_path
 
 TIMEOUT_S = 30.0
 _CLASSES: dict[int, type[CtDaemonError]] = {
@@ -104,29 +101,3 @@ def call(config: Config, method: str, url: str, body: dict[str, Any] | None = No
         return document
     kind = _CLASSES.get(status, CtDaemonError)
     raise kind(str(document.get("detail", "")), reason=str(document.get("reason", "error")))
-
-
-def leave_note(config: Config, model: str, *, key: str | None, force: bool, note: str) -> Path:
-    """Write a demand where the next start of the daemon finds it. When this returns it survives a power cut."""
-    spool = StateFolder(config.state).spool
-    number = uuid.uuid4().hex
-    wish = {
-        "model": model,
-        "key": f"key:{key}" if key is not None else f"spool:{number}",
-        "force": force,
-        "note": note,
-    }
-    target = spool / f"{number}.json"
-    try:
-        make_folder(spool)
-        draft = target.with_suffix(".tmp")
-        with draft.open("w", encoding="utf-8") as stream:
-            json.dump(wish, stream)
-            stream.flush()
-            os.fsync(stream.fileno())
-        draft.rename(target)
-        sync(spool)
-    except OSError as error:
-        raise StateError(f"can't write {target}: {error.strerror}", reason="spool_unwritable") from error
-    failpoint("spool.renamed")
-    return target

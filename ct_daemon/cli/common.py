@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import functools
 import json
-import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,11 +14,12 @@ import click
 
 from ct_daemon.config import Config, load
 from ct_daemon.errors import ConfigError, CtDaemonError
+from ct_daemon.terminal import printable, width, wrapped
+from ct_daemon.views import require_model
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 DEFAULT_CONFIG = "ct-daemon.yaml"
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 config_option = click.option(
     "--config",
@@ -48,11 +49,6 @@ class Text(click.ParamType[str]):
         return value
 
 
-def clean(text: object) -> str:
-    """Text without control characters: names and reasons come from data, and must not drive the terminal."""
-    return _CONTROL.sub("?", str(text))
-
-
 def say(text: str = "", **style: Any) -> None:  # noqa: ANN401  (handed to click.style)
     """One line for a person. Colours vanish by themselves where the output is not a terminal."""
     click.secho(text, **style)
@@ -64,16 +60,35 @@ def print_json(document: object) -> None:
 
 
 def model_of(config: Config, model: str | None) -> str:
-    """The model that is meant: the one named, or the only one."""
+    """The model that is meant: the one named, or the only one.
+
+    Raises
+    ------
+    UnknownNameError
+        `unknown_model` if no such model is configured.
+    ConfigError
+        `model_not_named` if none is named and there are several: the command was misspelt.
+    """
     if model is not None:
-        if model not in config.models:
-            raise ConfigError(
-                f"there is no model {model!r}; configured: {', '.join(sorted(config.models)[:10])}"
-            )
-        return model
+        return require_model(tuple(config.models), model)
     if len(config.models) == 1:
         return next(iter(config.models))
-    raise ConfigError(f"name a model: {', '.join(sorted(config.models)[:10])}")
+    raise ConfigError(f"name a model: {', '.join(sorted(config.models)[:10])}", reason="model_not_named")
+
+
+def models_of(config: Config, model: str | None) -> tuple[str, ...]:
+    """The model that is named, or all of them."""
+    return tuple(config.models) if model is None else (require_model(tuple(config.models), model),)
+
+
+def _laid_out(message: str) -> Iterator[str]:
+    """The lines of a message, wrapped on a terminal; elsewhere left as they are, so that they can be searched."""
+    for line in message.split("\n"):
+        indent = " " * (len(line) - len(line.lstrip()))
+        if sys.stderr.isatty():
+            yield from wrapped(line.lstrip(), width(), first=indent, rest=indent + "  ")
+        else:
+            yield indent + printable(line.lstrip())
 
 
 def reports_errors(command: F) -> F:
@@ -87,10 +102,11 @@ def reports_errors(command: F) -> F:
             if kwargs.get("as_json"):
                 problem: dict[str, Any] = {"reason": error.reason, "detail": str(error)}
                 if isinstance(error, ConfigError) and error.faults:
-                    problem["faults"] = [{"path": where, "message": what} for where, what in error.faults]
+                    problem["faults"] = [asdict(fault) for fault in error.faults]
                 print_json({"error": problem})
             else:
-                click.secho(f"ct-daemon: {error}", fg="red", err=True)
+                for line in _laid_out(f"ct-daemon: {error}"):
+                    click.secho(line, fg="red", err=True)
             sys.exit(error.exit_code)
 
     return wrapped  # type: ignore[return-value]

@@ -18,11 +18,17 @@ from ct_daemon.cli.common import config_option, json_option, loaded, print_json,
 from ct_daemon.config import Config
 from ct_daemon.deployment.alias import AliasTarget
 from ct_daemon.errors import ArtifactError, CtDaemonError, DaemonUnreachableError, DeployError
-from ct_daemon.folders import StateFolder
+from ct_daemon.folders import StateFolder, why_unusable
 from ct_daemon.manifests import check_version
 from ct_daemon.protocols import VersionFiles
 from ct_daemon.store.lock import holder
 from ct_daemon.store.store import Store
+from ct_daemon.terminal import clip, printable, width, wrapped
+from ct_daemon.types import BatchStatus
+from ct_daemon.words import counted
+
+NEWEST_FILES = 20
+"""Trouble with files older than these is not news."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +48,7 @@ def doctor(*, config_path: Path, as_json: bool) -> None:
     """Look at configuration, folders, ledger, versions and daemon; say what is wrong and what to do."""
     config = loaded(config_path)
     findings = [
-        Finding(level="ok", what=f"configuration {config_path}: {len(config.models)} model(s)"),
+        Finding(level="ok", what=f"configuration {config_path}: {counted(len(config.models), 'model')}"),
         *_folders(config),
         *_ledger(config),
         *_daemon(config),
@@ -55,7 +61,10 @@ def doctor(*, config_path: Path, as_json: bool) -> None:
         marks = {"ok": ("ok      ", "green"), "warning": ("warning ", "yellow"), "fault": ("fault   ", "red")}
         for finding in findings:
             mark, colour = marks[finding.level]
-            say(click.style(mark, fg=colour) + finding.what)
+            first, *more = wrapped(finding.what, width(), first=" " * len(mark))
+            say(click.style(mark, fg=colour) + first[len(mark) :])
+            for line in more:
+                say(line)
             if finding.next_step:
                 say(f"        → {finding.next_step}")
     if any(f.level == "fault" for f in findings):
@@ -79,7 +88,11 @@ def _folders(config: Config) -> Iterator[Finding]:
                 )
             else:
                 yield Finding(level="ok", what=f"{name}: {source.folder} can be read")
-    place = config.state if config.state.exists() else config.state.parent
+    wrong = why_unusable(config.state)
+    if wrong is not None:
+        yield Finding(level="fault", what=f"state: {wrong}", next_step="correct 'state' in the configuration")
+        return
+    place = next(folder for folder in (config.state, *config.state.parents) if folder.exists())
     free = shutil.disk_usage(place).free
     yield Finding(
         level="ok" if free > 1e9 else "warning",
@@ -95,6 +108,8 @@ def _ledger(config: Config) -> Iterator[Finding]:
             what=f"SQLite {sqlite3.sqlite_version}: older than 3.51.3, whose WAL has a rare race of two writers; "
             "this daemon writes through one connection only",
         )
+    if why_unusable(config.state) is not None:
+        return
     if not (config.state / "ct-daemon.db").exists():
         yield Finding(level="ok", what="no ledger yet; the first start makes it")
         return
@@ -104,6 +119,7 @@ def _ledger(config: Config) -> Iterator[Finding]:
             yield Finding(level="ok", what="the ledger is sound")
             for name in config.models:
                 yield from _live(config, store, tx, name)
+                yield from _quarantined(store, tx, name)
     except CtDaemonError as error:  # which says the next step itself
         yield Finding(level="fault", what=str(error))
 
@@ -143,6 +159,19 @@ def _live(config: Config, store: Store, tx: Connection, name: str) -> Iterator[F
         )
         return
     yield Finding(level="ok", what=f"{name}: version {version.version} is live and whole")
+
+
+def _quarantined(store: Store, tx: Connection, name: str) -> Iterator[Finding]:
+    newest = store.batches.list(tx, name, newest_first=True, limit=NEWEST_FILES)
+    refused = [batch for batch in newest if batch.status is BatchStatus.QUARANTINED]
+    if refused:
+        last = refused[0]
+        yield Finding(
+            level="warning",
+            what=f"{name}: {len(refused)} of the {counted(len(newest), 'newest file')} quarantined, the last one "
+            f"{clip(printable(last.name), 40)} ({last.reason})",
+            next_step=f"ct-daemon batches {name} --quarantined",
+        )
 
 
 def _daemon(config: Config) -> Iterator[Finding]:

@@ -3,36 +3,35 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
+from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import click
 
-from ct_daemon import views
+from ct_daemon import spool, views
 from ct_daemon.cli.common import (
-    clean,
     config_option,
     json_option,
     loaded,
     model_of,
+    models_of,
     print_json,
     reports_errors,
     say,
 )
+from ct_daemon.cli.show import show_batches, show_run, show_runs, show_status, show_versions
 from ct_daemon.errors import UnknownNameError
-from ct_daemon.explain import document, lines
+from ct_daemon.explain import demands_about, document, lines
+from ct_daemon.folders import StateFolder
 from ct_daemon.store.lock import holder
 from ct_daemon.store.store import Store
+from ct_daemon.terminal import width
+from ct_daemon.types import BatchStatus
 
-_COLOURS = {
-    "succeeded": "green",
-    "rejected": "yellow",
-    "cancelled": "yellow",
-    "failed": "red",
-    "rolled_back": "red",
-}
+limit_option = click.option(
+    "--limit", type=click.IntRange(1, 1000), default=20, show_default=True, help="At most so many."
+)
 
 
 @click.command()
@@ -43,59 +42,25 @@ _COLOURS = {
 def status(model: str | None, *, config_path: Path, as_json: bool) -> None:
     """What is live, what was seen, what is going on."""
     config = loaded(config_path)
-    names = tuple(config.models) if model is None else (model_of(config, model),)
+    names = models_of(config, model)
     running = holder(config.state)
     with Store.open_readonly(config.state) as store:
         found = views.status_document(
             store, names, daemon={"running": running is not None, "pid": running and running.pid}
         )
+    waiting = spool.waiting(StateFolder(config.state).spool)
+    spooled = Counter(wish.model for _, wish in waiting if wish is not None)
+    for one in found["models"]:
+        one["demands_spooled"] = spooled[one["model"]]
     if as_json:
         print_json(found)
-        return
-    if running is None:
-        say(f"no daemon is running on {config.state}", fg="yellow")
     else:
-        say(f"daemon running, pid {running.pid}", fg="green")
-    for one in found["models"]:
-        _show_model(one)
-
-
-def _show_model(one: dict[str, Any]) -> None:
-    live = one["champion"]
-    head = (
-        "no model yet"
-        if live is None
-        else f"version {live['version']} since {live['at'][:19]} ({live['kind']})"
-    )
-    say()
-    say(f"{one['model']}: {head}", bold=True)
-    if one["paused"]:
-        say(f"  paused{': ' + clean(one['pause_reason']) if one['pause_reason'] else ''}", fg="yellow")
-    if one["last_error"]:
-        say(f"  last tick failed: {clean(one['last_error'])}", fg="red")
-    batches = ", ".join(f"{count} {name}" for name, count in sorted(one["batches"].items())) or "none"
-    say(f"  batches: {batches}; rows: {one['rows']:,}, labelled: {one['labelled_rows']:,}")
-    if one["live_error"] is not None:
-        say(
-            f"  error of the live version: {one['live_error']:.4f} on {one['live_labelled_rows']:,} labelled rows"
-        )
-    if one["active_run"] is not None:
-        say(
-            f"  run {one['active_run']['id']} is {one['active_run']['state']} ({one['active_run']['trigger']})",
-            fg="cyan",
-        )
-    if one["demands_waiting"]:
-        say(f"  demands waiting: {one['demands_waiting']}", fg="yellow")
-    decision = one["last_decision"]
-    if decision is not None:
-        say(
-            f"  last decision: {decision['verdict']} — {clean(decision['reason'])} (explain {decision['seq']})"
-        )
+        show_status(found, str(config.state))
 
 
 @click.command()
 @click.argument("run_or_model", required=False)
-@click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True)
+@limit_option
 @config_option
 @json_option
 @reports_errors
@@ -111,29 +76,47 @@ def runs(run_or_model: str | None, *, limit: int, config_path: Path, as_json: bo
     if as_json:
         print_json(found)
     elif "transitions" in found:
-        _show_run(found)
+        show_run(found)
     else:
-        for run in found["runs"]:
-            version = f"v{run['version']}" if run["version"] is not None else ""
-            why = f"  {clean(run['reason'])}: {clean(run['detail'])[:70]}" if run["reason"] else ""
-            say(
-                f"{run['created_at'][:19]}  {run['id']}  {run['model']:<20} {run['trigger']:<24} "
-                f"{click.style(run['state'], fg=_COLOURS.get(run['state'], 'cyan'))} {version}{why}"
-            )
-        if not found["runs"]:
-            say("no runs yet")
+        show_runs(found["runs"])
 
 
-def _show_run(run: dict[str, Any]) -> None:
-    say(f"{run['id']} of {run['model']}: {run['state']}", fg=_COLOURS.get(run["state"], "cyan"), bold=True)
-    say(f"  asked for by {run['trigger']}; decision {run['decision']}; attempt {run['attempt']}")
-    for move in run["transitions"]:
-        why = f"  {clean(move['reason'])}" if move["reason"] else ""
-        detail = f"  {clean(move['detail'])}" if move["detail"] else ""
-        say(f"  {move['at'][11:23]}  {move['to']:<13}{why}{detail}")
-    gate = run["results"].get("gate")
-    if gate is not None:
-        say(f"  gate: {'passed' if gate['passed'] else 'refused'} — {clean(gate['detail'])}")
+@click.command()
+@click.argument("model", required=False)
+@click.option("--quarantined", is_flag=True, help="Only files that were refused.")
+@limit_option
+@config_option
+@json_option
+@reports_errors
+def batches(model: str | None, *, quarantined: bool, limit: int, config_path: Path, as_json: bool) -> None:
+    """The files taken, newest first, and what became of each."""
+    config = loaded(config_path)
+    names = models_of(config, model)
+    status = BatchStatus.QUARANTINED if quarantined else None
+    with Store.open_readonly(config.state) as store:
+        found = views.batches_document(store, names, status=status, limit=limit)
+    if as_json:
+        print_json(found)
+    else:
+        show_batches(found["batches"], several=len(names) > 1)
+
+
+@click.command()
+@click.argument("model", required=False)
+@config_option
+@json_option
+@reports_errors
+def versions(model: str | None, *, config_path: Path, as_json: bool) -> None:
+    """The versions of MODEL that are kept, newest first; 'rollback --to' takes their numbers."""
+    config = loaded(config_path)
+    names = models_of(config, model)
+    with Store.open_readonly(config.state) as store:
+        found = [views.versions_document(store, name) for name in names]
+    if as_json:
+        print_json({"models": found})
+        return
+    for one in found:
+        show_versions(one, several=len(names) > 1)
 
 
 @click.command()
@@ -153,12 +136,12 @@ def explain(decision_or_model: str | None, *, config_path: Path, as_json: bool) 
             if found is None:
                 raise UnknownNameError(f"nothing has been decided about {name} yet", reason="no_decision")
             recorded = found
+        demands = store.demands.of(tx, demands_about(recorded))
     if as_json:
-        print_json(document(recorded))
+        print_json(document(recorded, demands))
         return
-    width = min(shutil.get_terminal_size((100, 24)).columns, 120)
-    for line in lines(recorded, width=width):
-        say(clean(line))
+    for line in lines(recorded, demands, width=width()):
+        say(line)
 
 
 @click.command()

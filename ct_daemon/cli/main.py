@@ -31,6 +31,8 @@ for command in (
     operate.resume,
     look.status,
     look.runs,
+    look.batches,
+    look.versions,
     look.explain,
     look.drift,
     doctor.doctor,

@@ -7,10 +7,10 @@ from typing import Any
 
 import click
 
-from ct_daemon.cli.client import call, leave_note
+from ct_daemon import spool
+from ct_daemon.cli.client import call
 from ct_daemon.cli.common import (
     Text,
-    clean,
     config_option,
     json_option,
     loaded,
@@ -19,7 +19,14 @@ from ct_daemon.cli.common import (
     reports_errors,
     say,
 )
+from ct_daemon.config import Config
 from ct_daemon.errors import DaemonUnreachableError
+from ct_daemon.folders import StateFolder
+from ct_daemon.store.store import NAME as LEDGER
+from ct_daemon.store.store import Store
+from ct_daemon.terminal import printable
+from ct_daemon.types import Demand
+from ct_daemon.views import require_run_id
 
 _VERDICTS = {
     "start": ("green", "a run starts"),
@@ -51,15 +58,7 @@ def trigger(
     except DaemonUnreachableError as error:
         if error.reason != "not_running":
             raise
-        path = leave_note(config, name, key=key, force=force, note=note)
-        reply = {
-            "id": path.stem,
-            "model": name,
-            "new": True,
-            "run": None,
-            "verdict": "spooled",
-            "decision": None,
-        }
+        reply = _spooled(config, name, key=key, force=force, note=note)
     if as_json:
         print_json(reply)
         return
@@ -68,9 +67,35 @@ def trigger(
     again = "" if reply["new"] else " [asked before with this key]"
     say(f"{reply['id']}: {words}{run}{again}", fg=colour)
     if reply["decision"] is not None:
-        say(f"  {clean(reply['decision']['reason'])}")
+        say(f"  {printable(reply['decision']['reason'])}")
         if reply["verdict"] == "hold":
-            say(f"  it starts when: {clean(reply['decision']['would_change'])}")
+            say(f"  it starts when: {printable(reply['decision']['would_change'])}")
+
+
+def _spooled(config: Config, model: str, *, key: str | None, force: bool, note: str) -> dict[str, Any]:
+    """The reply while no daemon runs, with the id that the demand has or will have."""
+    known = _asked_before(config, model, key)
+    if known is not None:
+        demand_id, is_new, run = known.id, False, known.run_id
+    else:
+        wish, is_new = spool.leave(StateFolder(config.state).spool, model, key=key, force=force, note=note)
+        demand_id, run = wish.id, None
+    return {
+        "id": demand_id,
+        "model": model,
+        "new": is_new,
+        "run": run,
+        "verdict": "spooled" if known is None else "recorded",
+        "decision": None,
+    }
+
+
+def _asked_before(config: Config, model: str, key: str | None) -> Demand | None:
+    """The demand with this key in the ledger; a wish that is answered already is not asked again."""
+    if key is None or not (config.state / LEDGER).exists():
+        return None
+    with Store.open_readonly(config.state) as store, store.read() as tx:
+        return store.demands.with_key(tx, model, f"key:{key}")
 
 
 @click.command()
@@ -80,7 +105,8 @@ def trigger(
 @reports_errors
 def cancel(run_id: str, *, config_path: Path, as_json: bool) -> None:
     """End run RUN_ID before it goes live."""
-    reply = call(loaded(config_path), "POST", f"/api/v1/runs/{run_id}/cancel")
+    config = loaded(config_path)
+    reply = call(config, "POST", f"/api/v1/runs/{require_run_id(run_id)}/cancel")
     if as_json:
         print_json(reply)
     else:

@@ -8,16 +8,15 @@ from pathlib import Path
 import click
 
 from ct_daemon import logs
-from ct_daemon.cli.common import DEFAULT_CONFIG, loaded, reports_errors
+from ct_daemon.cli.common import config_option, loaded, reports_errors
 from ct_daemon.daemon import Daemon
 from ct_daemon.demo.app import run_demo
 from ct_daemon.demo.view import terminal_view
 
 
 @click.command()
-@click.argument(
-    "config_path", type=click.Path(path_type=Path), default=Path(DEFAULT_CONFIG), envvar="CT_DAEMON_CONFIG"
-)
+@click.argument("path", type=click.Path(path_type=Path), required=False)
+@config_option
 @click.option(
     "--log-json/--log-text", default=None, help="Log as JSON lines (default: unless on a terminal)."
 )
@@ -25,9 +24,9 @@ from ct_daemon.demo.view import terminal_view
     "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", show_default=True
 )
 @reports_errors
-def run(config_path: Path, *, log_json: bool | None, log_level: str) -> None:
-    """Be the daemon for CONFIG_PATH until SIGTERM. SIGUSR1 retrains now."""
-    config = loaded(config_path)
+def run(path: Path | None, *, config_path: Path, log_json: bool | None, log_level: str) -> None:
+    """Be the daemon for the configuration PATH (or --config) until SIGTERM. SIGUSR1 retrains now."""
+    config = loaded(path or config_path)
     logs.configure(json=log_json, level=log_level, stream=sys.stderr)
     Daemon(config, observers=(logs.LogObserver(),)).run()
 
@@ -37,7 +36,7 @@ def run(config_path: Path, *, log_json: bool | None, log_level: str) -> None:
 @click.option(
     "--folder",
     type=click.Path(path_type=Path),
-    help="Keep everything here (default: a temporary folder, deleted at the end).",
+    help="Keep everything in this new folder (default: a temporary one, deleted at the end).",
 )
 @click.option("--seed", type=click.IntRange(0, 2**31), default=7, show_default=True, help="Another stream.")
 @reports_errors

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -22,9 +23,11 @@ from ct_daemon import logs
 from ct_daemon.config import Config, parse
 from ct_daemon.daemon import Daemon
 from ct_daemon.demo.view import TerminalView
+from ct_daemon.errors import ConfigError
 from ct_daemon.types import BatchTaken, Event, ModelDeployed, RunMoved, TriggerKind
 
 MODEL = "late-parcels"
+CONFIG_NAME = "ct-daemon.yaml"
 DAY_S = 0.6
 """How long a day takes to watch, without --fast."""
 LOOK_S = 0.03
@@ -110,14 +113,16 @@ def run_demo(view: TerminalView, *, fast: bool, folder: Path | None, seed: int) 
     with ExitStack() as stack:
         if folder is None:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ct-daemon-demo-")))
+            kept = False
         else:
-            folder = folder.absolute()
-            folder.mkdir(parents=True, exist_ok=True)
+            folder, kept = _fresh(folder), True
         config = _prepare(folder)
         stack.enter_context(_log_to(folder / "daemon.log"))
         progress, stopped = Progress(), threading.Event()
         daemon = Daemon(config, observers=(view, progress, logs.LogObserver()))
         finished: list[bool] = []
+        trigger = config.models[MODEL].triggers.concept_drift
+        view.legend((trigger and trigger.psi) or 0.0)
         feeder = threading.Thread(
             target=_feed,
             args=(daemon, config, progress, view, stopped, finished),
@@ -130,7 +135,10 @@ def run_demo(view: TerminalView, *, fast: bool, folder: Path | None, seed: int) 
         finally:
             stopped.set()
             feeder.join()
-        view.summary()
+        view.summary(interrupted=not finished)
+        if kept:
+            view.say(f"files, log and ledger are in {folder}; look at them with")
+            view.say(f"ct-daemon status -c {shlex.quote(str(folder / CONFIG_NAME))}")
         if not finished:
             return 0  # Ctrl-C: a person has seen enough
         redeployed = sum(progress.deployed.values())
@@ -138,10 +146,31 @@ def run_demo(view: TerminalView, *, fast: bool, folder: Path | None, seed: int) 
         return 0 if finished[0] and redeployed >= 2 and by_drift >= 1 else 1
 
 
+def _fresh(folder: Path) -> Path:
+    """The folder, made if it is not there.
+
+    Raises
+    ------
+    ConfigError
+        `folder_used` if something lies there: a second story on top of a first one would be neither.
+    """
+    folder = folder.absolute()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        used = any(folder.iterdir())
+    except OSError as error:
+        raise ConfigError(
+            f"can't use {folder}: {error.strerror}; choose another folder", reason="folder_unusable"
+        ) from error
+    if used:
+        raise ConfigError(f"{folder} is not empty; choose a new folder", reason="folder_used")
+    return folder
+
+
 def _prepare(folder: Path) -> Config:
     for name in ("inbox", "labels"):
         (folder / name).mkdir(exist_ok=True)
-    path = folder / "ct-daemon.yaml"
+    path = folder / CONFIG_NAME
     path.write_text(CONFIGURATION, encoding="utf-8")
     return parse(CONFIGURATION.encode(), base=folder, name=str(path))
 

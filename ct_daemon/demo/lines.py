@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import textwrap
-import unicodedata
 from typing import TextIO
 
 PROSE_WIDTH = 110
@@ -49,7 +48,9 @@ class LinePrinter:
     def prose(self, text: str, *, lead: Part, style: str = "") -> None:
         """A sentence wrapped under itself, behind `lead` on its first line."""
         indent = len(lead[0])
-        lines = textwrap.wrap(clean(text), min(self.width, PROSE_WIDTH) - indent) or [""]
+        lines = textwrap.wrap(clean(text), min(self.width, PROSE_WIDTH) - indent, break_on_hyphens=False) or [
+            ""
+        ]
         for number, line in enumerate(lines):
             self.line(lead if number == 0 else (" " * indent, ""), (line, style))
 
@@ -63,18 +64,6 @@ def clean(text: str) -> str:
     return "".join(
         c if c.isprintable() else " " if c == "\n" else c.encode("unicode_escape").decode() for c in text
     )
-
-
-def clip(text: str, width: int) -> str:
-    """At most `width` columns, wide characters counted as two."""
-    ends = []
-    used = 0
-    for character in text:
-        used += 2 if unicodedata.east_asian_width(character) in "WF" else 1
-        ends.append(used)
-    if used <= width:
-        return text
-    return text[: sum(end <= width - 1 for end in ends)] + "…"
 
 
 def _can_show(encoding: str, text: str) -> bool:

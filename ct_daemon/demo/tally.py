@@ -30,6 +30,10 @@ class Tally:
 
     files: Counter[tuple[BatchKind, BatchStatus]] = field(default_factory=Counter)
     rows: int = 0
+    labelled: int = 0
+    """Labels that have come, with their rows or after them."""
+    under_way: dict[str, str] = field(default_factory=dict)
+    """Runs that have not ended, with their state."""
     last_seq: int = 0
     ends: Counter[str] = field(default_factory=Counter)
     """Finished runs by their final state."""
@@ -52,15 +56,17 @@ class Tally:
         """All but the first deployment."""
         return [switch for switch in self.switches if switch.previous is not None]
 
-    def add_batch(self, batch: Batch, quality: float | None) -> None:
-        """A file came to its end; `quality` is the share right where labels came along."""
+    def add_batch(self, batch: Batch, error: float | None) -> None:
+        """A file came to its end; `error` is the share wrong where labels came along."""
         self.files[batch.kind, batch.status] += 1
+        if batch.status is BatchStatus.ACCEPTED:
+            self.labelled += batch.labelled_rows if batch.kind is BatchKind.ROWS else batch.rows
         if (batch.kind, batch.status) != (BatchKind.ROWS, BatchStatus.ACCEPTED):
             return
         self.rows += batch.rows
         self.last_seq = batch.seq
-        if quality is not None and self.live is not None:
-            wrong = (1.0 - quality) * batch.labelled_rows
+        if error is not None and self.live is not None:
+            wrong = error * batch.labelled_rows
             outcome = Outcome(
                 batch_seq=batch.seq,
                 version=self.live,

@@ -16,9 +16,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, TextIO
 
-from ct_daemon.demo.lines import LinePrinter, Part, clean, clip
-from ct_daemon.demo.tally import Switch, Tally
+from ct_daemon.demo.lines import LinePrinter, Part, clean
+from ct_daemon.demo.tally import RECENT, Switch, Tally
 from ct_daemon.pipeline.states import TERMINAL, RunState
+from ct_daemon.terminal import clip
 from ct_daemon.types import (
     Batch,
     BatchKind,
@@ -40,6 +41,7 @@ from ct_daemon.types import (
     Verdict,
     Window,
 )
+from ct_daemon.words import counted
 
 BAR_CELLS = 10
 BAR_PSI = 0.5
@@ -62,7 +64,7 @@ def terminal_view(stream: TextIO, environ: Mapping[str, str] | None = None) -> T
     environ = os.environ if environ is None else environ
     is_terminal = stream.isatty()
     color = is_terminal and not environ.get("NO_COLOR") and environ.get("TERM") != "dumb"
-    width = shutil.get_terminal_size((100, 24)).columns if is_terminal else 100
+    width = shutil.get_terminal_size((80, 24)).columns if is_terminal else 80
     return TerminalView(stream, color=color, width=width)
 
 
@@ -116,7 +118,7 @@ class TerminalView:
         with self._lock:
             match event:
                 case BatchTaken():
-                    self._batch_taken(event.batch, event.quality)
+                    self._batch_taken(event.batch, event.error)
                 case QualityMeasured():
                     self._tally.add_outcomes(event.outcomes)
                 case DriftMeasured():
@@ -134,6 +136,26 @@ class TerminalView:
                     self._tell("!", "red", f"trouble ({event.reason}): {event.message}")
             self._out.flush()
 
+    def legend(self, moved_psi: float) -> None:
+        """What the columns mean; a column has moved from `moved_psi` on."""
+        with self._lock:
+            for name, meaning in (
+                ("labels", "labelled rows so far, as long as there is no model"),
+                ("right", f"share of right answers in the newest {RECENT} files whose labels have come"),
+                (
+                    "drift",
+                    f"PSI of the column that moved most: full bar {BAR_PSI:g}, moved from {moved_psi:g} on",
+                ),
+            ):
+                self._out.prose(meaning, lead=(f"   {name:<6}  ", "bold"))
+            self._out.flush()
+
+    def say(self, text: str) -> None:
+        """A sentence from outside the story."""
+        with self._lock:
+            self._plain(text)
+            self._out.flush()
+
     def chapter(self, title: str) -> None:
         """A new part of the story begins."""
         with self._lock:
@@ -142,28 +164,32 @@ class TerminalView:
             self._out.prose(title, lead=(f"{self._out.marks['line'] * 2} ", "cyan"), style="bold")
             self._out.flush()
 
-    def summary(self, elapsed_s: float | None = None) -> None:
+    def summary(self, elapsed_s: float | None = None, *, interrupted: bool = False) -> None:
         """Close with the counts. `elapsed_s` is the wall time of the story, told if given."""
         with self._lock:
             tally = self._tally
+            if interrupted:
+                self._out.line()  # the terminal has written ^C
             self.chapter("In short" + ("" if elapsed_s is None else f", after {elapsed_s:.0f} s"))
             self._plain(self._files())
-            self._plain(_count(tally.ends.total(), "run") + _listed(tally.ends))
+            self._plain(counted(tally.ends.total(), "run") + _listed(tally.ends))
+            for state in tally.under_way.values():
+                self._plain(f"1 run was interrupted in {state}")
             for switch in tally.switches:
                 if switch.previous is None:
                     self._plain(f"first model: v{switch.version} after batch {switch.after_batch}")
             again = tally.redeployments
-            self._plain(_count(len(again), "redeployment") + _listed(Counter(s.cause for s in again)))
+            self._plain(counted(len(again), "redeployment") + _listed(Counter(s.cause for s in again)))
             for switch in again:
                 self._plain(self._change(switch))
             self._out.flush()
 
     # --- batches ------------------------------------------------------------------------------------------
 
-    def _batch_taken(self, batch: Batch, quality: float | None) -> None:
+    def _batch_taken(self, batch: Batch, error: float | None) -> None:
         if batch.kind is BatchKind.ROWS:
             self._write_batch()
-        self._tally.add_batch(batch, quality)
+        self._tally.add_batch(batch, error)
         self._just_told = ""
         if batch.status is BatchStatus.QUARANTINED:
             self._tell("!", "red", f"quarantined {batch.name} ({batch.reason}): {batch.detail}")
@@ -190,6 +216,8 @@ class TerminalView:
         batch, recent, wide = line.batch, self._tally.recent(), self._out.width >= 76
         date = f"{batch.event_from_at or batch.arrived_at:%Y-%m-%d}  " if wide else ""
         right = "" if recent is None else f"{'right ' if wide else ''}{_percent(recent)}"
+        if self._tally.live is None and wide:
+            right = f"{self._tally.labelled:,} labels"
         parts: list[Part] = [
             (f"{line.number:4d}  {date}{batch.rows:5,d} rows  {right:>{13 if wide else 7}}  ", "")
         ]
@@ -226,6 +254,9 @@ class TerminalView:
             progress.steps.append(f"{step} {spent:.1f} s")
         progress.entered_at = moved.at
         to = RunState(moved.to_state)
+        self._tally.under_way[run.id] = to.value
+        if to in TERMINAL:
+            del self._tally.under_way[run.id]
         if to is RunState.TRAINING:
             rows = run.results.get("validated", {}).get("labelled_rows")
             self._tell("", "dim", "training" if rows is None else f"training on {rows:,} labelled rows")
@@ -280,8 +311,8 @@ class TerminalView:
 
     def _files(self) -> str:
         files = self._tally.files
-        parts = [_count(self._tally.batches, "batch", "batches"), f"{self._tally.rows:,} rows"]
-        parts.append(_count(files[BatchKind.LABELS, BatchStatus.ACCEPTED], "label file"))
+        parts = [counted(self._tally.batches, "batch", "batches"), f"{self._tally.rows:,} rows"]
+        parts.append(counted(files[BatchKind.LABELS, BatchStatus.ACCEPTED], "label file"))
         for status in (BatchStatus.QUARANTINED, BatchStatus.DUPLICATE):
             number = sum(files[kind, status] for kind in BatchKind)
             parts += [f"{number} {status.value}"] if number else []
@@ -316,10 +347,6 @@ def _severity(psi: float) -> str:
 
 def _quality(found: Mapping[str, Any]) -> str:
     return f"{found['value']:.3f} [{found['low']:.3f}, {found['high']:.3f}]"
-
-
-def _count(number: int, one: str, many: str | None = None) -> str:
-    return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
 def _listed(counts: Counter[str]) -> str:

@@ -204,8 +204,8 @@ class Taker:
             if status is BatchStatus.ACCEPTED:
                 outcome = self._record_accepted(tx, watch, batch, found, champion, scored)
         failpoint("batch.recorded")
-        quality = None if outcome is None or outcome.rows == 0 else outcome.error_sum / outcome.rows
-        self._emit(BatchTaken(batch=batch, quality=quality))
+        error = None if outcome is None or outcome.rows == 0 else outcome.error_sum / outcome.rows
+        self._emit(BatchTaken(batch=batch, error=error))
 
     def _record_accepted(
         self,

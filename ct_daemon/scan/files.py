@@ -8,13 +8,18 @@ from typing import Any
 
 import pyarrow as pa
 
+from ct_daemon.config import ConceptDriftTrigger
 from ct_daemon.drift.compare import compare
 from ct_daemon.errors import SourceError
 from ct_daemon.scan.columns import kinds_of
 from ct_daemon.scan.profiles import new_baseline, profile_like
 from ct_daemon.scan.read import read_table
+from ct_daemon.triggers.concept_drift import has_moved
 from ct_daemon.types import DriftScore, Statistic
 
+DEFAULTS = ConceptDriftTrigger()
+"""The thresholds that columns are held to."""
+_VERDICTS = {True: "moved", False: "calm", None: "unknown"}
 EXACT_ROWS = 1_000_000
 """Up to so many rows on the baseline's side KS is exact, else bounded."""
 
@@ -32,10 +37,11 @@ def compare_files(
     Returns
     -------
     dict
-        ``{"rows": {"baseline": n, "window": m}, "columns": {NAME: {"kind": "numeric", "statistics": {"ks":
-        {"value": ..., "p_value": ..., "error": ...}, ...}, "moved": [{"cell": ..., "change": ...}]}}}``. What can't
-        be evaluated has ``"value": null`` and a ``"reason"``; a column on one side only is `column_missing` or
-        `not_in_baseline`.
+        ``{"rows": {"baseline": n, "window": m}, "thresholds": {"psi": ..., "ks": ...}, "columns": {NAME: {"kind":
+        "numeric", "statistics": {"ks": {"value": ..., "p_value": ..., "error": ...}, ...}, "moved": [{"cell": ...,
+        "change": ...}], "verdict": "moved"}}}``. The verdict is `moved`, `calm` or `unknown`, by the default
+        thresholds of the drift trigger and the noise of samples of this size. What can't be evaluated has ``"value":
+        null`` and a ``"reason"``; a column on one side only is `column_missing` or `not_in_baseline`.
 
     Raises
     ------
@@ -52,6 +58,7 @@ def compare_files(
     document: dict[str, Any] = {
         "rows": {"baseline": report.baseline_rows, "window": report.window_rows},
         "columns": {score.column: _column(score) for score in report.columns},
+        "thresholds": {"psi": DEFAULTS.psi, "ks": DEFAULTS.ks},
     }
     if report.reason is not None:
         document["reason"] = report.reason
@@ -95,6 +102,7 @@ def _column(score: DriftScore) -> dict[str, Any]:
         "rows": {"baseline": score.baseline_rows, "window": score.window_rows},
         "statistics": {name: _statistic(statistic) for name, statistic in score.statistics.items()},
         "moved": [{"cell": cell, "change": change} for cell, change in score.moved],
+        "verdict": _VERDICTS[has_moved(score, psi=DEFAULTS.psi, ks=DEFAULTS.ks)],
     }
 
 

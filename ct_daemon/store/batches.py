@@ -162,10 +162,17 @@ class Batches:
             found = found.where(_T.c.kind == kind)
         return values(tx, Batch, found.order_by(_T.c.seq.desc() if newest_first else _T.c.seq).limit(limit))
 
-    def counts(self, tx: Connection, model: str) -> dict[str, int]:
-        """How many batches ended how; every status is named."""
-        rows = tx.execute(select(_T.c.status, func.count()).where(_T.c.model == model).group_by(_T.c.status))
-        return {status.value: 0 for status in BatchStatus} | {status.value: count for status, count in rows}
+    def counts(self, tx: Connection, model: str) -> dict[str, dict[str, int]]:
+        """How many files of each kind ended how; every kind and status is named."""
+        rows = tx.execute(
+            select(_T.c.kind, _T.c.status, func.count())
+            .where(_T.c.model == model)
+            .group_by(_T.c.kind, _T.c.status)
+        )
+        found = {kind.value: {status.value: 0 for status in BatchStatus} for kind in BatchKind}
+        for kind, status, count in rows:
+            found[kind.value][status.value] = count
+        return found
 
     def totals(self, tx: Connection, model: str, *, after_seq: int = 0) -> Totals:
         """What the accepted batches after `after_seq` added; without any, `last_seq` is `after_seq`.

@@ -50,6 +50,19 @@ class Demands:
             )
         return found
 
+    def of(self, tx: Connection, ids: Iterable[str]) -> tuple[Demand, ...]:
+        """Those of these demands that there are, oldest first."""
+        return values(tx, Demand, _DEMAND.where(_T.c.id.in_(tuple(ids))).order_by(_T.c.asked_at, _T.c.id))
+
+    def with_key(self, tx: Connection, model: str, dedupe_key: str) -> Demand | None:
+        """The demand that was asked for with this key."""
+        return first(tx, Demand, _DEMAND.where(_T.c.model == model, _T.c.dedupe_key == dedupe_key))
+
+    def served_by(self, tx: Connection, model: str, run_id: str) -> tuple[Demand, ...]:
+        """The demands that a run serves, oldest first."""
+        mine = _DEMAND.where(_T.c.model == model, _T.c.run_id == run_id)
+        return values(tx, Demand, mine.order_by(_T.c.asked_at, _T.c.id))
+
     def serve(self, tx: Connection, ids: Iterable[str], run_id: str) -> None:
         """The run serves these demands; one that is served or cancelled already stays so."""
         tx.execute(update(_T).where(_T.c.id.in_(tuple(ids)), schema.PENDING).values(run_id=run_id))

@@ -52,13 +52,17 @@ class Versions:
 
     def get(self, tx: Connection, model: str, version: int) -> ModelVersion:
         """One version; `UnknownNameError` if there is none."""
-        found = first(tx, ModelVersion, _VERSION.where(_T.c.model == model, _T.c.version == version))
+        found = self.find(tx, model, version)
         if found is None:
             raise UnknownNameError(
                 f"model {model} has no version {version}: it never was, or retention has removed it",
                 reason="unknown_version",
             )
         return found
+
+    def find(self, tx: Connection, model: str, version: int) -> ModelVersion | None:
+        """One version, or None."""
+        return first(tx, ModelVersion, _VERSION.where(_T.c.model == model, _T.c.version == version))
 
     def list(self, tx: Connection, model: str) -> tuple[ModelVersion, ...]:
         """The versions of a model, newest first."""

@@ -31,7 +31,10 @@ from ct_daemon.types import (
     TriggerKind,
     Window,
 )
+from ct_daemon.words import counted
 
+CANT_TELL = "can't tell"
+"""How the reason of an answer begins that is neither "drift" nor "no drift"."""
 TOP_COLUMNS = 10
 """So many moved columns, and so many statistics without a value, are spelt out as evidence."""
 NAMED = 3
@@ -133,10 +136,12 @@ class _Look:
 
     @property
     def share(self) -> float:
-        """How much of what makes it a drifted window, 0 to 1."""
+        """How much of what makes it a drifted window, 0 to 1: of the strongest column, or of the columns needed."""
         if self.drifted:
             return 1.0
-        return sum(min(max(c.best.share, 0.0), 1.0) for c in self.columns[: self.needed]) / self.needed
+        if self.needed > 1:
+            return len(self.moved) / self.needed
+        return min(max(self.columns[0].best.share, 0.0), 1.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -237,15 +242,19 @@ class ConceptDrift:
         }
 
     def _quiet(self, newest: _Look, drifted: Sequence[_Look], looks: Sequence[_Look]) -> Quiet:
-        """The newest window counts, and the best `windows` - 1 before it."""
-        before = sorted((look.share for look in looks[:-1] if look.columns), reverse=True)[: self.windows - 1]
-        unknown = _listed(_unknown(looks))
+        """How far the newest window is; where it has drifted, how many more are needed. `progress` is the share of
+        what the sentence counts."""
         if newest.drifted:
-            counted = self._counted(len(drifted), looks)
-            reason = f"{counted} drifted, {self.windows} of {self.of} are needed; {_strongest(newest)}"
-            needed = f"{self.windows - len(drifted)} more drifted windows"
+            reason = (
+                f"{self._counted(len(drifted), looks)} drifted, {self.windows} of {self.of} are needed; "
+                f"{_strongest(newest)}"
+            )
+            needed = counted(self.windows - len(drifted), "more drifted window")
+            progress = len(drifted) / self.windows
         else:
             reason = f"{_strongest(newest)} in window {newest.window.seq}"
+            if drifted:
+                reason += f"; {self._counted(len(drifted), looks)} drifted"
             needed = (
                 f"{newest.needed} columns beyond their mark"
                 if newest.needed > 1
@@ -253,12 +262,23 @@ class ConceptDrift:
             )
             if self.windows > 1:
                 needed += f", in {self.windows} of {self.of} windows"
+            progress = newest.share
         return Quiet(
             trigger=TriggerKind.CONCEPT_DRIFT,
-            reason=reason + unknown,
+            reason=reason + _listed(_unknown(looks)),
             needed=needed,
-            progress=(newest.share + sum(before)) / self.windows,
+            progress=progress,
         )
+
+
+def has_moved(score: DriftScore, *, psi: float | None, ks: float | None) -> bool | None:
+    """Whether one column has moved at these thresholds; None if that can't be told."""
+    readings = [
+        _reading(name, statistic, threshold, score)
+        for name, statistic, threshold in ConceptDrift(psi=psi, ks=ks)._watched(score)
+        if _why_unknown(statistic) is None
+    ]
+    return any(reading.moved for reading in readings) if readings else None
 
 
 def _reading(name: str, statistic: Statistic, threshold: float, score: DriftScore) -> _Reading:
@@ -278,7 +298,7 @@ def _why_unknown(statistic: Statistic) -> str | None:
 
 
 def _cant_tell(reason: str, needed: str) -> Quiet:
-    return Quiet(trigger=TriggerKind.CONCEPT_DRIFT, reason=f"can't tell: {reason}", needed=needed)
+    return Quiet(trigger=TriggerKind.CONCEPT_DRIFT, reason=f"{CANT_TELL}: {reason}", needed=needed)
 
 
 def _why(look: _Look) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from ct_daemon.types import Firing, Observation, Quiet, TriggerKind
+from ct_daemon.words import counted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,18 +29,18 @@ class Initial:
             )
         rows = observation.labelled_rows
         share = rows / self.min_rows
-        counted = f"{rows} of {self.min_rows} labelled rows for the first training"
+        so_far = f"{rows:,} of {counted(self.min_rows, 'labelled row')} for the first training"
         if rows < self.min_rows:
             return Quiet(
                 trigger=TriggerKind.INITIAL,
-                reason=counted,
-                needed=f"{self.min_rows - rows} more labelled rows",
+                reason=so_far,
+                needed=counted(self.min_rows - rows, "more labelled row"),
                 progress=share,
             )
         return Firing(
             model=observation.model,
             trigger=TriggerKind.INITIAL,
             dedupe_key=f"initial:{rows}",
-            reason=f"no version is live, and there are {counted}",
+            reason=f"no version is live, and there are {so_far}",
             evidence={"labelled_rows": rows, "min_rows": self.min_rows, "share": share},
         )

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from ct_daemon.types import Firing, Observation, Quiet, TriggerKind
+from ct_daemon.words import counted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,18 +32,18 @@ class NewData:
         counts = [
             (have, limit, noun)
             for have, limit, noun in (
-                (observation.new_labelled_rows, self.rows, "labelled rows"),
-                (observation.new_files, self.files, "files"),
+                (observation.new_labelled_rows, self.rows, "labelled row"),
+                (observation.new_files, self.files, "file"),
             )
             if limit is not None
         ]
-        counted = " and ".join(f"{have} of {limit} {noun}" for have, limit, noun in counts)
+        so_far = " and ".join(f"{have:,} of {counted(limit, noun)}" for have, limit, noun in counts)
         share = max((have / limit for have, limit, _ in counts), default=None)
         if share is None or share < 1:
-            more = " or ".join(f"{limit - have} more {noun}" for have, limit, noun in counts)
+            more = " or ".join(counted(limit - have, f"more {noun}") for have, limit, noun in counts)
             return Quiet(
                 trigger=TriggerKind.NEW_DATA,
-                reason=f"{counted or 'nothing is counted'} since the last training",
+                reason=f"{so_far or 'nothing is counted'} since the last training",
                 needed=more or "a limit of rows or files",
                 progress=share,
             )
@@ -52,7 +53,7 @@ class NewData:
             model=observation.model,
             trigger=TriggerKind.NEW_DATA,
             dedupe_key=f"new_data:v{observation.champion}:{known}:{times}",
-            reason=f"{counted} since the last training",
+            reason=f"{so_far} since the last training",
             evidence={
                 "new_labelled_rows": observation.new_labelled_rows,
                 "new_files": observation.new_files,

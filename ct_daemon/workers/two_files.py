@@ -4,16 +4,27 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import sys
 from pathlib import Path
 from typing import Any
 
-from ct_daemon.errors import CtDaemonError
+from ct_daemon.errors import CtDaemonError, SourceError
 from ct_daemon.scan.files import compare_files
+from ct_daemon.terminal import GAP, Column, clip, printable, table, width, wrapped
+from ct_daemon.words import counted
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-_SHOWN = ("psi", "ks", "js", "missing", "unseen")
+CELLS = 2
+"""So many cells of a column that moved are named."""
+UNKNOWN = "can't tell"
+_COLUMNS = (
+    Column(title="column", flexible=True),
+    Column(title="kind"),
+    Column(title="PSI", right=True),
+    Column(title="KS", right=True),
+    Column(title="missing", right=True),
+    Column(title="unseen", right=True),
+    Column(title="verdict"),
+)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -24,6 +35,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true")
     chosen = parser.parse_args(arguments)
     try:
+        for path in (chosen.baseline, chosen.window):
+            if not path.exists():
+                raise SourceError(f"there is no file {path}; check the name", reason="file_missing")
         found = compare_files([chosen.baseline], [chosen.window])
     except CtDaemonError as error:
         if chosen.json:
@@ -33,29 +47,42 @@ def main(arguments: list[str] | None = None) -> int:
         else:
             sys.stderr.write(f"ct-daemon: {error}\n")
         return error.exit_code
-    text = json.dumps(found, ensure_ascii=False, indent=2) if chosen.json else "\n".join(table(found))
+    text = (
+        json.dumps(found, ensure_ascii=False, indent=2) if chosen.json else "\n".join(report(found, width()))
+    )
     sys.stdout.write(text + "\n")
     return 0
 
 
-def table(found: dict[str, Any]) -> list[str]:
-    """The comparison as lines: the columns that moved most come first."""
-    rows = found["rows"]
+def report(found: dict[str, Any], width: int) -> list[str]:
+    """The comparison as lines of at most `width`: the columns that moved most come first."""
+    rows, thresholds = found["rows"], found["thresholds"]
     columns = sorted(found["columns"].items(), key=lambda item: -_largest(item[1]))
-    width = max([6, *(len(_clean(name)) for name, _ in columns)])
-    lines = [
-        f"baseline {rows['baseline']:,} rows, window {rows['window']:,} rows",
-        "",
-        f"{'column':<{width}}  {'kind':<11}"
-        + "".join(f"{name:>10}" for name in _SHOWN)
-        + "  what moved most",
-    ]
-    for name, column in columns:
-        cells = "".join(f"{_number(column['statistics'].get(statistic)):>10}" for statistic in _SHOWN)
-        lines.append(f"{_clean(name):<{width}}  {column['kind']:<11}{cells}  {_moved(column)}")
+    head, *cells = table(_COLUMNS, [_row(name, column) for name, column in columns], width)
+    lines = [f"baseline {counted(rows['baseline'], 'row')}, window {counted(rows['window'], 'row')}", ""]
+    lines.append(GAP.join(head).rstrip())
+    for (_, column), row in zip(columns, cells, strict=True):
+        lines.append(GAP.join(row).rstrip())
+        note = _note(column)
+        if note:
+            lines.append(clip(f"    {printable(note)}", width))
     if "reason" in found:
-        lines += ["", f"can't tell: {found['reason']}"]
-    return lines
+        lines += ["", f"{UNKNOWN}: {found['reason']}"]
+    told = ", ".join(f"{name.upper()} {value:g}" for name, value in thresholds.items())
+    return [*lines, "", *wrapped(f"moved: at {told} or more, and beyond the noise of so many rows", width)]
+
+
+def _row(name: str, column: dict[str, Any]) -> tuple[str, ...]:
+    statistics = column["statistics"]
+    return (
+        name,
+        column["kind"],
+        _number(statistics.get("psi"), "{:.3f}"),
+        _number(statistics.get("ks"), "{:.3f}"),
+        _number(statistics.get("missing"), "{:.1f} %", 100),
+        _number(statistics.get("unseen"), "{:.1f} %", 100),
+        UNKNOWN if column["verdict"] == "unknown" else column["verdict"],
+    )
 
 
 def _largest(column: dict[str, Any]) -> float:
@@ -63,22 +90,26 @@ def _largest(column: dict[str, Any]) -> float:
     return max((value for value in values if value is not None), default=-1.0)
 
 
-def _number(statistic: dict[str, Any] | None) -> str:
+def _number(statistic: dict[str, Any] | None, form: str, times: float = 1) -> str:
+    """A dash where the column's kind has no such statistic."""
     if statistic is None:
         return "-"
-    return "can't tell" if statistic["value"] is None else f"{statistic['value']:.4f}"
+    return "?" if statistic["value"] is None else form.format(times * statistic["value"])
 
 
-def _moved(column: dict[str, Any]) -> str:
-    reasons = {s["reason"] for s in column["statistics"].values() if s.get("reason")}
-    if reasons:
-        return _clean(", ".join(sorted(reasons)))
-    moved = column.get("moved") or []
-    return _clean(f"{moved[0]['cell']} ({moved[0]['change']:+.1%})") if moved else ""
-
-
-def _clean(text: str) -> str:
-    return _CONTROL.sub("?", text)
+def _note(column: dict[str, Any]) -> str:
+    """What can't be told and why, or what moved most in a column that moved."""
+    statistics = column["statistics"].items()
+    unknown = [(name, s["reason"]) for name, s in statistics if s["value"] is None and s.get("reason")]
+    if unknown:
+        reasons = ", ".join(sorted({reason for _, reason in unknown}))
+        return (
+            reasons if len(unknown) == len(statistics) else f"{reasons} ({', '.join(n for n, _ in unknown)})"
+        )
+    if column["verdict"] != "moved":
+        return ""
+    moved = (column.get("moved") or [])[:CELLS]
+    return ", ".join(f"{cell['cell']} {100 * cell['change']:+.1f} points" for cell in moved)
 
 
 if __name__ == "__main__":

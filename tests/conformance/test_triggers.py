@@ -118,7 +118,10 @@ def test_triggers_import_the_vocabulary_only() -> None:
         imports = [
             line.split()[1] for line in path.read_text().splitlines() if line.startswith(("import ", "from "))
         ]
-        assert {name for name in imports if name.startswith("ct_daemon")} <= {"ct_daemon.types"}, path
+        assert {name for name in imports if name.startswith("ct_daemon")} <= {
+            "ct_daemon.types",
+            "ct_daemon.words",
+        }, path
 
 
 @every_trigger

@@ -22,8 +22,8 @@ def read(models: dict[str, dict[str, Any]], **more: Any) -> Config:
 def faults(models: dict[str, dict[str, Any]], **more: Any) -> dict[str, str]:
     with pytest.raises(ConfigError) as caught:
         read(models, **more)
-    assert all(f"  {where}: {what}" in str(caught.value) for where, what in caught.value.faults)
-    return dict(caught.value.faults)
+    assert all(f"  {fault}" in str(caught.value) for fault in caught.value.faults)
+    return {fault.path: fault.message for fault in caught.value.faults}
 
 
 def drift(**settings: int) -> dict[str, Any]:

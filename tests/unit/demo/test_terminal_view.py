@@ -9,8 +9,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from ct_daemon.demo.lines import clean, clip
-from ct_daemon.demo.view import TerminalView, terminal_view
+from ct_daemon.demo.lines import clean
+from ct_daemon.demo.view import BAR_PSI, TerminalView, terminal_view
+from ct_daemon.terminal import clip
 from ct_daemon.types import (
     Batch,
     BatchKind,
@@ -55,7 +56,7 @@ FIRST_GATE = GATE | {"champion": None}
 
 
 def batch(seq: int, status=BatchStatus.ACCEPTED, kind=BatchKind.ROWS, **more) -> BatchTaken:
-    quality = more.pop("quality", None)
+    error = more.pop("error", None)
     fields = {
         "name": f"day-{seq:03d}.parquet",
         "rows": 220,
@@ -73,7 +74,7 @@ def batch(seq: int, status=BatchStatus.ACCEPTED, kind=BatchKind.ROWS, **more) ->
             arrived_at=NOW,
             **fields,
         ),
-        quality=quality,
+        error=error,
     )
 
 
@@ -249,8 +250,8 @@ def tell(events, *, color: bool = False, width: int = 100, stream=None) -> str:
 GOLDEN = """\
 
 ── A parcel service opens. No model yet: rows and labels are gathered.
-   1  2025-01-07    220 rows
-   2  2025-01-09    220 rows
+   1  2025-01-07    220 rows     220 labels
+   2  2025-01-09    220 rows     220 labels
       ▶ a run starts: 440 labelled rows are enough for a first model
         training on 3,080 labelled rows
         snapshot 0.5 s, validate 1.0 s, train 1.5 s, evaluate 2.0 s
@@ -347,7 +348,7 @@ def test_data_cannot_steer_the_terminal():
 
 
 def test_labels_that_come_with_the_rows_count_as_quality():
-    text = tell([deployed(1, None, None), batch(1, quality=0.75, labelled_rows=200), batch(2)])
+    text = tell([deployed(1, None, None), batch(1, error=0.25, labelled_rows=200), batch(2)])
     assert text.count("75.0 %") == 2
 
 
@@ -412,4 +413,34 @@ def test_lines_of_several_threads_stay_whole():
         thread.join()
     lines = stream.getvalue().splitlines()
     assert sum(line == "      ! concept_drift fired: one reason" for line in lines) == 200
-    assert sum(re.fullmatch(r" +\d+  2025-\d\d-\d\d +220 rows", line) is not None for line in lines) == 200
+    assert (
+        sum(re.fullmatch(r" +\d+  2025-\d\d-\d\d +220 rows +0 labels", line) is not None for line in lines)
+        == 200
+    )
+
+
+def test_the_first_days_tell_how_many_labels_have_come():
+    labels = batch(2, kind=BatchKind.LABELS, rows=220)
+    lines = tell([batch(1), labels, batch(3), fired("x"), deployed(1, None, None), batch(4)]).splitlines()
+    days = [line for line in lines if "220 rows" in line]
+    assert [day.partition("rows")[2].strip() for day in days[:3]] == ["220 labels", "220 labels", ""]
+
+
+def test_a_run_that_was_interrupted_stands_in_the_summary():
+    stream = io.StringIO()
+    view = TerminalView(stream, color=False, width=80)
+    for event in moves("r1", "initial", FIRST_GATE, "snapshotting validating training"):
+        view(event)
+    stream.write("^C")
+    view.summary(interrupted=True)
+    assert "^C\n" in stream.getvalue()
+    assert "1 run was interrupted in training\n" in stream.getvalue()
+    assert "interrupted" not in tell(story())
+
+
+def test_the_legend_fits_and_tells_the_truth_about_the_bar():
+    stream = io.StringIO()
+    TerminalView(stream, color=False, width=80).legend(0.25)
+    said = stream.getvalue()
+    assert max(len(line) for line in said.splitlines()) <= 80
+    assert f"full bar {BAR_PSI:g}, moved from 0.25 on" in " ".join(said.split())

@@ -7,6 +7,7 @@ import json
 import logging
 import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, get_args
 
@@ -59,8 +60,9 @@ class Terminal(io.StringIO):
 
 
 @pytest.fixture(autouse=True)
-def _put_back() -> Iterator[None]:
-    """Logging is global: leave it as it was found."""
+def _put_back(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Logging is global: leave it as it was found. No colours but where a test wants them."""
+    monkeypatch.setenv("NO_COLOR", "1")
     root = logging.getLogger()
     level = root.level
     yield
@@ -108,6 +110,29 @@ def test_a_terminal_gets_readable_lines_unless_json_is_asked_for() -> None:
             assert (
                 stream.getvalue()[8:] == ' WARNING batch.quarantined file="a b.csv" rows=0 share=0.333333\n'
             )
+
+
+@pytest.mark.parametrize(
+    ("level", "shown"),
+    [("info", "INFO   "), ("warning", "\x1b[33mWARNING\x1b[0m"), ("error", "\x1b[31mERROR  \x1b[0m")],
+)
+def test_on_a_terminal_trouble_is_coloured(monkeypatch: pytest.MonkeyPatch, level: str, shown: str) -> None:
+    monkeypatch.delenv("NO_COLOR")
+    for stream, asked, coloured in ((Terminal(), None, True), (io.StringIO(), False, False)):
+        logs.configure(asked, "info", stream)
+        getattr(structlog.get_logger(), level)("event", file="\x1b[2J")
+        assert stream.getvalue()[9:].startswith(shown + " event ") is (coloured or level == "info")
+        assert "\x1b[2J" not in stream.getvalue()
+
+
+def test_cells_of_a_refused_file_do_not_fill_the_log() -> None:
+    stream = io.StringIO()
+    logs.configure(stream=stream)
+    refused = replace(batch(BatchStatus.QUARANTINED, "unreadable"), detail="cell " + "4711 " * 1000)
+    logs.LogObserver()(BatchTaken(batch=refused))
+    (line,) = lines_of(stream)
+    assert len(line["detail"]) == 200
+    assert line["detail"].endswith("…")
 
 
 def test_libraries_take_the_same_way_and_lose_their_own_handlers() -> None:
@@ -319,10 +344,10 @@ OUTCOMES = tuple(Outcome(batch_seq=n, version=2, rows=50, error_sum=5.0, squared
 
 EXPECTED: list[tuple[Event, str, str, dict[str, Any]]] = [
     (
-        BatchTaken(batch=batch(BatchStatus.ACCEPTED), quality=0.0),
+        BatchTaken(batch=batch(BatchStatus.ACCEPTED), error=0.0),
         "info",
         "batch.taken",
-        {"model": "credit", "batch": 7, "file": "a.csv", "rows": 100, "status": "accepted", "quality": 0.0},
+        {"model": "credit", "batch": 7, "file": "a.csv", "rows": 100, "status": "accepted", "error": 0.0},
     ),
     (
         BatchTaken(batch=batch(BatchStatus.DUPLICATE, "duplicate")),

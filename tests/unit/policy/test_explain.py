@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from ct_daemon.codec import decode, encode
-from ct_daemon.explain import RULES, document, lines, reevaluate
+from ct_daemon.explain import RULES, demands_about, document, lines, reevaluate
 from ct_daemon.policy import Policy
 from ct_daemon.triggers.concept_drift import ConceptDrift
 from ct_daemon.triggers.initial import Initial
@@ -163,7 +163,7 @@ def test_lines_tell_what_fired_and_what_moved_since_when() -> None:
         "rule: fired (a trigger fired and no rule held it back)",
         "  new_data      [####----------------]   24 %  120 of 500 labelled rows",
         "  concept_drift [####################]  100 %",
-        "data drift since window 5 (batch 50): 1 of 1 columns moved in window 7",
+        "data drift since window 5 (batch 50): 1 of 1 column moved in window 7",
         "  price (numeric): PSI 0.550 of 0.200",
         "    x > 9.5 +18.3 points, x ≤ 1.2 -6.1 points",
         "can't tell: KS of price in window 7 (too_few_rows)",
@@ -187,6 +187,29 @@ def test_lines_of_a_hold_say_when_it_is_asked_again() -> None:
 def test_a_bar_below_the_mark_never_looks_full() -> None:
     nearly = replace(observation(), new_labelled_rows=499)
     assert any("[###################-]   99 %" in line for line in lines(record(nearly)))
+
+
+def test_question_marks_are_for_what_nobody_can_tell() -> None:
+    said = {line.split()[0]: line for line in lines(record(observation())) if line.startswith("  ")}
+    assert "[????????????????????]    ? %  can't tell" in said["concept_drift"]
+    assert said["on_demand"].split()[1] == "n/a"
+    assert "?" not in said["initial"]
+
+
+def test_on_a_narrow_terminal_reasons_stand_under_themselves() -> None:
+    found = lines(record(DRIFTED), width=80)
+    place = next(n for n, line in enumerate(found) if line.startswith("  concept_drift"))
+    column = found[place].index("2 of the last")
+    assert found[place + 1][:column].strip() == ""
+    assert found[place + 1][column] != " "
+
+
+def test_the_note_of_a_demand_stands_with_the_decision_that_served_it() -> None:
+    asked = demand("d-1", force=True)
+    recorded = record(observation(demands=(asked,)))
+    assert demands_about(recorded) == ("d-1",)
+    assert "  note of d-1: because" in lines(recorded, (asked,))
+    assert document(recorded, (asked,))["notes"] == {"d-1": "because"}
 
 
 @pytest.mark.parametrize("width", [40, 72, 120])

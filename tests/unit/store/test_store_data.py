@@ -137,7 +137,10 @@ def test_accepted_content_is_taken_once_but_refused_content_is_always_recorded(s
         take(tx, "a", status=BatchStatus.QUARANTINED)
         take(tx, "a", kind=LABELS)
         take(tx, "a", model="other")
-        assert store.batches.counts(tx, "m") == {"accepted": 2, "duplicate": 1, "quarantined": 1}
+        assert store.batches.counts(tx, "m") == {
+            "rows": {"accepted": 1, "duplicate": 1, "quarantined": 1},
+            "labels": {"accepted": 1, "duplicate": 0, "quarantined": 0},
+        }
 
     def take_both():
         with store.write() as tx:

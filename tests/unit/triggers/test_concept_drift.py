@@ -246,13 +246,23 @@ def test_quiet_says_how_far_the_nearest_column_is() -> None:
     assert answer.needed == "column price at PSI 0.2"
 
 
+def test_progress_is_the_share_of_what_the_reason_counts() -> None:
+    trigger = ConceptDrift(psi=0.2, windows=2, of=3)
+    answer = quiet(trigger, window(1, score("price", psi=0.5)), window(2, score("price", psi=0.1)))
+    assert answer.reason == "column price PSI 0.1 of 0.2 in window 2; 1 of the last 2 windows drifted"
+    assert answer.progress == pytest.approx(0.5)
+    answer = quiet(ConceptDrift(psi=0.2, columns=2), window(1, score("a", psi=0.5), score("b", psi=0.19)))
+    assert answer.reason.startswith("1 of 2 columns moved")
+    assert answer.progress == pytest.approx(0.5)
+
+
 def test_progress_counts_windows_that_drifted_before() -> None:
     trigger = ConceptDrift(psi=0.2, windows=3, of=3)
     windows = [window(i, score(psi=0.5)) for i in (1, 2, 3)]
     assert quiet(trigger, *windows[:1]).progress == pytest.approx(1 / 3)
     answer = quiet(trigger, *windows[:2])
     assert answer.progress == pytest.approx(2 / 3)
-    assert answer.needed == "1 more drifted windows"
+    assert answer.needed == "1 more drifted window"
     assert fires(trigger, *windows)
 
 
