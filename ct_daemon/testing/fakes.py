@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import threading
 from collections import defaultdict
 from collections.abc import Callable, MutableMapping
@@ -136,6 +137,8 @@ class FakeTrainer(_Faulty):
 
     def _finished(self, spec: TrainSpec) -> TrainResult:
         folder = Path(spec.workdir) / "version"
+        if folder.exists():  # left by a try that a crash cut short
+            shutil.rmtree(folder)
         folder.mkdir()
         baseline = canonical({"run": spec.run_id})
         (folder / "model.skops").write_bytes(b"")

@@ -28,7 +28,7 @@ models:
       new_data: {rows: 9000}
     policy: {back_off: {first: 0, longest: 0}}
 """
-BATCHES = 14
+BATCHES = 12
 ROWS = 1500
 
 

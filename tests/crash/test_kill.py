@@ -24,6 +24,9 @@ from tests.crash.invariants import check, children_of
 KILLS = int(os.environ.get("CT_DAEMON_KILLS", "30"))
 SEED = int(os.environ.get("CT_DAEMON_KILL_SEED", "20261123"))
 
+SWEPT = ("-m", "ct_daemon") if os.environ.get("CT_DAEMON_REAL_SWEEP") else ("tests/crash/quick_daemon.py",)
+"""The sweep crashes a daemon with stand-ins for its child processes; the long form a real one."""
+
 CRASHING = CONFIG.replace("limits: {", "limits: {attempts: 20, ").replace(
     "first: 1s, longest: 2s", "first: 0, longest: 0"
 )
@@ -169,7 +172,7 @@ def test_a_crash_at_every_failpoint_costs_nothing(tmp_path: Path) -> None:
     config = CRASHING.replace(
         "    training:", "    labels: {folder: labels, settle: 200ms, rescan: 500ms}\n    training:"
     ).replace("limits: {", "retention: {versions: 2, decisions: 10, windows: 10}\nlimits: {")
-    site = Rig(tmp_path / "site", config=config)
+    site = Rig(tmp_path / "site", config=config, program=SWEPT)
     labels = site.folder / "labels"
     labels.mkdir()
     table = rows(400, seed=1)
