@@ -1,4 +1,4 @@
-"""The composition root of the daemon: builds the rooms, starts them, keeps them ticking, drains and stops.
+"""The daemon's life: it starts its parts, keeps them ticking, drains and stops.
 
 Threads: *main* waits for signals; *ticks* looks at one model after the other; *watch* hears of files; *run-N*
 carry runs; *worker* holds the worker process; *api* answers the control socket; APScheduler's thread re-scans and
@@ -23,84 +23,33 @@ from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from ct_daemon import spool
-from ct_daemon.api.server import ApiServer
 from ct_daemon.clock import wall
-from ct_daemon.config import Config, ModelSettings
-from ct_daemon.control import Control, finish_rollback
-from ct_daemon.deployment.alias import AliasTarget
-from ct_daemon.errors import CtDaemonError, DeployError, StateError, TrainingError, UnknownNameError
+from ct_daemon.config import Config
+from ct_daemon.control import Control
+from ct_daemon.due import Due
+from ct_daemon.errors import CtDaemonError, StateError, TrainingError, UnknownNameError
 from ct_daemon.failpoints import failpoint
 from ct_daemon.folders import StateFolder
 from ct_daemon.housekeeping import sweep, tidy
-from ct_daemon.monitor.monitor import Monitor, Tick
-from ct_daemon.monitor.watch import Watch
-from ct_daemon.pipeline.executor import Executor, ExecutorSettings
-from ct_daemon.pipeline.workshop import Workshop, champion_of, files_of
-from ct_daemon.policy import Policy
-from ct_daemon.processes.kin import kill_marked
-from ct_daemon.protocols import Observer, Source, Trigger, VersionFiles
+from ct_daemon.monitor.monitor import Tick
+from ct_daemon.parts import build
+from ct_daemon.protocols import Observer
+from ct_daemon.recovery import end_trainers, reconcile
 from ct_daemon.sources.files import FolderSource
 from ct_daemon.sources.staging import clean_staging
 from ct_daemon.sources.watch import FolderWatcher
 from ct_daemon.store.lock import StateLock
 from ct_daemon.store.store import Store
-from ct_daemon.training.runner import ProcessRunner
-from ct_daemon.triggers.concept_drift import ConceptDrift
-from ct_daemon.triggers.initial import Initial
-from ct_daemon.triggers.new_data import NewData
-from ct_daemon.triggers.on_demand import OnDemand
-from ct_daemon.types import BatchKind, DeploymentState, Event
-from ct_daemon.workers.client import WorkerProcess
+from ct_daemon.types import Event
 
 log = structlog.get_logger(__name__)
 
 TIDY_EVERY_S = 3600.0
 SPOOL_EVERY_S = 30.0
-POLITE = {"OMP_WAIT_POLICY": "PASSIVE"}
-"""OpenMP threads that wait must not spin: on a busy machine that made a fit ten times slower."""
 RETRY_S, LONGEST_RETRY_S = 1.0, 60.0
 """A look that failed is repeated after so long, twice as long each time up to the longest."""
 LONGEST_NAP_S = 3600.0
 """A decision that time alone would change is looked at again at least this often, whatever the clocks say."""
-
-
-class Due:
-    """The models that wait for a tick: each at most once, first come first served."""
-
-    def __init__(self) -> None:
-        self._changed = threading.Condition()
-        self._models: dict[str, bool] = {}
-        self._ticking = False
-        self._closed = False
-
-    def add(self, model: str, *, only_if_new: bool = False) -> None:
-        """Wish for a tick; a full one outweighs one that only looks for new files."""
-        with self._changed:
-            self._models[model] = self._models.get(model, True) and only_if_new
-            self._changed.notify()
-
-    def take(self) -> tuple[str, bool] | None:
-        """The next model and whether only new files matter; None when closed."""
-        with self._changed:
-            self._ticking = False
-            self._changed.wait_for(lambda: self._models or self._closed)
-            if self._closed:
-                return None
-            self._ticking = True
-            model = next(iter(self._models))
-            return model, self._models.pop(model)
-
-    @property
-    def idle(self) -> bool:
-        """Nothing waits and nothing is being looked at."""
-        with self._changed:
-            return not self._models and not self._ticking
-
-    def close(self) -> None:
-        """No more ticks."""
-        with self._changed:
-            self._closed = True
-            self._changed.notify_all()
 
 
 class Daemon:
@@ -150,7 +99,7 @@ class Daemon:
     @property
     def control(self) -> Control:
         """The buttons; there once `ready` is set."""
-        return self._control
+        return self._parts.control
 
     @property
     def idle(self) -> bool:
@@ -166,63 +115,16 @@ class Daemon:
         return self._store
 
     def _build(self) -> None:
-        config, folders = self._config, self._folders
-        self._store = Store.open(folders.root)
+        self._store = Store.open(self._folders.root)
         self._store.database.on_broken = self._ledger_broke
-        limits = config.limits
-        self._worker = WorkerProcess(
-            memory_mb=limits.worker_memory_mb,
-            time_s=limits.worker_time,
-            idle_s=limits.worker_idle,
-            env=POLITE,
-        )
-        trainer = ProcessRunner(on_start=self._note_trainer, env=POLITE)
-        target = AliasTarget(lambda model: config.models[model].alias.folder or folders.deploy)
-        shops = {
-            model: Workshop(
-                model=model,
-                settings=settings,
-                folders=folders,
-                store=self._store,
-                worker=self._worker,
-                trainer=trainer,
-                target=target,
-                clock=self._clock,
-            )
-            for model, settings in config.models.items()
-        }
-        watches = {model: watch_of(model, settings, folders) for model, settings in config.models.items()}
-        self._shops, self._watches = shops, watches
-        self._monitor = Monitor(
-            store=self._store,
-            folders=folders,
-            worker=self._worker,
-            watches=watches,
-            emit=self._emit,
-            queued=lambda: self._executor.notify(),
-            clock=self._clock,
-        )
-        self._executor = Executor(
-            store=self._store,
-            folders=folders,
-            trainer=trainer,
-            shops=shops,
-            settings=ExecutorSettings(runs=limits.runs, attempts=limits.attempts),
-            emit=self._emit,
-            ended=self._due.add,
-            clock=self._clock,
-        )
-        self._control = Control(
-            store=self._store,
-            shops=shops,
-            monitor=self._monitor,
-            executor=self._executor,
+        self._parts = build(
+            self._config,
+            self._store,
+            self._folders,
             emit=self._emit,
             wake=self._due.add,
+            on_trainer=self._note_trainer,
             clock=self._clock,
-        )
-        self._api = ApiServer(
-            control=self._control, store=self._store, folders=folders, models=tuple(config.models)
         )
         self._scheduler = BackgroundScheduler(
             timezone="UTC",
@@ -237,9 +139,9 @@ class Daemon:
             self._store.models.ensure(tx, tuple(self._config.models))
         clean_staging(self._folders.staging)
         sweep(self._store, self._folders)
-        self._clear_leftovers()
-        self._reconcile()
-        self._executor.start()
+        end_trainers(self._store)
+        reconcile(self._parts.shops)
+        self._parts.executor.start()
         self._take_spool()
         self._watch_folders()
         self._scheduler.start()
@@ -263,7 +165,7 @@ class Daemon:
         self._ticker.start()
         for model in self._config.models:
             self._due.add(model)
-        self._api.start()
+        self._parts.api.start()
         self.ready.set()
         log.info(
             "daemon.ready", pid=os.getpid(), models=len(self._config.models), state=str(self._folders.root)
@@ -288,7 +190,7 @@ class Daemon:
         if wish is None:
             return True
         try:
-            tickets = self._control.request_by_signal(wish)
+            tickets = self._parts.control.request_by_signal(wish)
         except CtDaemonError as error:
             log.error("signal.not_recorded", reason=error.reason, error=str(error))
             self._wish = self._wish or wish
@@ -319,19 +221,19 @@ class Daemon:
             self._scheduler.pause()  # else jobs that are due while it shuts down complain
             self._scheduler.shutdown(wait=False)
         self._due.close()
-        self._executor.stop(self._config.limits.drain, interrupt=self._worker.close)
-        self._worker.close()
+        self._parts.executor.stop(self._config.limits.drain, interrupt=self._parts.worker.close)
+        self._parts.worker.close()
         if self._ticker.is_alive():
             self._ticker.join(timeout=10.0)
         self._retrain()  # a signal that came meanwhile is not forgotten
-        self._api.stop()
+        self._parts.api.stop()
         self._store.close()
         log.info("daemon.stopped")
 
     # --- ticks --------------------------------------------------------------------------------------------
 
     def _heard(self, folder: Path, names: frozenset[str]) -> None:
-        for model, watch in self._watches.items():
+        for model, watch in self._parts.watches.items():
             for source in watch.sources:
                 if isinstance(source, FolderSource) and source.folder == folder:
                     for name in names:
@@ -341,7 +243,7 @@ class Daemon:
     def _watch_folders(self) -> None:
         folders = {
             (source.folder, source.recursive)
-            for watch in self._watches.values()
+            for watch in self._parts.watches.values()
             for source in watch.sources
             if isinstance(source, FolderSource)
         }
@@ -352,7 +254,7 @@ class Daemon:
         while (due := self._due.take()) is not None:
             model, only_if_new = due
             try:
-                tick = self._monitor.tick(model, only_if_new=only_if_new)
+                tick = self._parts.monitor.tick(model, only_if_new=only_if_new)
                 failures[model] = failures[model] + 1 if tick.failed else 0
                 self._plan_next(model, tick, failures[model])
             except Exception:  # the thread must live on: the other models need it
@@ -362,7 +264,7 @@ class Daemon:
 
     def _plan_next(self, model: str, tick: Tick, failures: int) -> None:
         """Come back when a file may have settled, when time alone would change the decision, or to try again."""
-        settles = self._monitor.pending_s(model)
+        settles = self._parts.monitor.pending_s(model)
         if settles is not None:
             self._come_back(model, settles, "settle", only_if_new=True)
         if failures:
@@ -382,39 +284,13 @@ class Daemon:
             replace_existing=True,
         )
 
-    # --- at the start -------------------------------------------------------------------------------------
-
-    def _clear_leftovers(self) -> None:
-        """End trainers that a former process may have left (the kernel does so too; this is for when it can't)."""
-        with self._store.read() as tx:
-            active = self._store.runs.all_active(tx)
-        for run in active:
-            kill_marked(run.id)
-
-    def _reconcile(self) -> None:
-        """The target follows the ledger: finish a rollback that a crash cut in two, put a lost alias back."""
-        for model, shop in self._shops.items():
-            with self._store.read() as tx:
-                live, version = champion_of(self._store, tx, model)
-            if live is None or version is None:
-                continue
-            files = files_of(self._folders, version)
-            try:
-                if live.kind == "rollback" and live.state is DeploymentState.SWITCHING:
-                    finish_rollback(shop, live)
-                elif live.state is DeploymentState.LIVE and _shown(shop, model) != files:
-                    shop.target.deploy(model, files)
-                    log.warning("alias.restored", model=model, version=version.version)
-            except DeployError as error:  # one model's damage must not keep the others from being served
-                log.error("alias.broken", model=model, reason=error.reason, error=str(error))
-
     def _take_spool(self) -> None:
         """Demands that were written while no daemon ran. A file goes only after its demand is in the ledger."""
         for path, wish in spool.waiting(self._folders.spool):
             try:
                 if wish is None:
                     raise UnknownNameError("it holds no wish for a run", reason="no_wish")
-                self._control.request_run(
+                self._parts.control.request_run(
                     wish.model, origin="spool", key=wish.key, force=wish.force, note=wish.note, id=wish.id
                 )
             except StateError:
@@ -443,47 +319,3 @@ class Daemon:
                 observer(event)
             except Exception:
                 log.exception("observer.failed", observer=type(observer).__name__)
-
-
-def _shown(shop: Workshop, model: str) -> VersionFiles | None:
-    """What the target shows; None also if it shows nothing usable."""
-    try:
-        return shop.target.current(model)
-    except DeployError as error:
-        log.warning("alias.broken", model=model, reason=error.reason, error=str(error))
-        return None
-
-
-def watch_of(model: str, settings: ModelSettings, folders: StateFolder) -> Watch:
-    """A model's sources, triggers and policy, from its settings."""
-    staging = folders.staging
-    sources: list[Source] = [FolderSource("rows", BatchKind.ROWS, settings.source, staging)]
-    if settings.labels is not None:
-        sources.append(FolderSource("labels", BatchKind.LABELS, settings.labels, staging))
-    triggers: list[Trigger] = [OnDemand(), Initial(min_rows=settings.training.min_rows)]
-    new_data, drift = settings.triggers.new_data, settings.triggers.concept_drift
-    if new_data is not None:
-        triggers.append(NewData(rows=new_data.rows, files=new_data.files))
-    windows = 1
-    if drift is not None:
-        windows = drift.looks_at
-        triggers.append(
-            ConceptDrift(psi=drift.psi, ks=drift.ks, columns=drift.columns, windows=drift.windows, of=windows)
-        )
-    rules = settings.policy
-    policy = Policy(
-        cooldown_s=rules.cooldown,
-        budget_runs=None if rules.budget is None else rules.budget.runs,
-        budget_per_s=0.0 if rules.budget is None else rules.budget.per,
-        coalesce_s=rules.coalesce,
-        back_off_first_s=rules.back_off.first,
-        back_off_longest_s=rules.back_off.longest,
-    )
-    return Watch(
-        model=model,
-        settings=settings,
-        sources=tuple(sources),
-        triggers=tuple(triggers),
-        policy=policy,
-        windows=windows,
-    )

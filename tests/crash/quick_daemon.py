@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ct_daemon import daemon
+from ct_daemon import parts
 from ct_daemon.cli.main import main
 from ct_daemon.manifests import write_durably
 from ct_daemon.protocols import TakeRequest, TakeResult
@@ -41,6 +41,6 @@ class QuickTrainer(FakeTrainer):
 
 
 if __name__ == "__main__":
-    daemon.WorkerProcess = QuickWorker  # type: ignore[misc, assignment]
-    daemon.ProcessRunner = QuickTrainer  # type: ignore[misc, assignment]
+    parts.WorkerProcess = QuickWorker  # type: ignore[misc, assignment]
+    parts.ProcessRunner = QuickTrainer  # type: ignore[misc, assignment]
     main()
