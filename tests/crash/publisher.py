@@ -8,6 +8,7 @@ the power must catch both.
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -21,6 +22,8 @@ from ct_daemon.protocols import VersionFiles
 from ct_daemon.store.store import Store
 from ct_daemon.types import Demand, ModelVersion
 
+KEPT = 40
+"""So many versions stay, that a long story fits on a small disk."""
 AT = datetime(2026, 3, 1, tzinfo=UTC)
 
 
@@ -54,6 +57,14 @@ def main(root: Path, control: str = "") -> None:
             print("demand", number, flush=True)
             make_version(store, folders, target, number)
             print("version", number, flush=True)
+            forget_version(store, folders, number - KEPT)
+
+
+def forget_version(store: Store, folders: StateFolder, number: int) -> None:
+    """What retention does: the ledger forgets first, then the files go."""
+    with store.write() as tx:
+        store.versions.delete(tx, "m", number)
+    shutil.rmtree(folders.version("m", number), ignore_errors=True)
 
 
 def demand_of(number: int) -> Demand:
@@ -94,10 +105,11 @@ def faults(state: Path, demands: Sequence[str], versions: Sequence[int]) -> list
         (sound,) = tx.exec_driver_sql("PRAGMA integrity_check").one()
         if sound != "ok":
             found.append(f"ledger: {sound}")
-        kept = {demand.id for demand in store.demands.pending(tx, "m")}
-        found += [f"demand {demand} is lost" for demand in demands if demand not in kept]
+        pending = {demand.id for demand in store.demands.pending(tx, "m")}
+        found += [f"demand {demand} is lost" for demand in demands if demand not in pending]
         registered = {version.version: version for version in store.versions.list(tx, "m")}
-        found += [f"version {number} is lost" for number in versions if number not in registered]
+        kept = versions[-KEPT // 2 :]  # more may have been forgotten since
+        found += [f"version {number} is lost" for number in kept if number not in registered]
         for version in registered.values():
             try:
                 _, digest = check_folder(state / version.path)
