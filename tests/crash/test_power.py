@@ -68,6 +68,7 @@ def cuts_while_publishing(disk: CutDisk, cuts: int, control: str = "") -> list[s
                 promised = list(promises.demands), list(promises.versions)
                 with disk.cut() as after:
                     broken += faults(after / "state", *promised)
+            assert process.poll() is None, f"the publisher ended with {process.returncode}"
         finally:
             process.kill()
             promises.close()
