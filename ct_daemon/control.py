@@ -11,19 +11,25 @@ from datetime import datetime
 import structlog
 from sqlalchemy import Connection
 
-from ct_daemon.errors import ArtifactError, ConflictError, CtDaemonError, DeployError, UnknownNameError
+from ct_daemon.errors import (
+    ArtifactError,
+    ConflictError,
+    CtDaemonError,
+    DeployError,
+    StateError,
+    UnknownNameError,
+)
 from ct_daemon.failpoints import failpoint
 from ct_daemon.manifests import check_version
 from ct_daemon.monitor.monitor import Monitor
 from ct_daemon.pipeline.executor import Executor
 from ct_daemon.pipeline.states import RunState
-from ct_daemon.pipeline.undo import take_back
+from ct_daemon.pipeline.undo import finish_rollback
 from ct_daemon.pipeline.workshop import Workshop, champion_of, files_of
 from ct_daemon.store.store import Store
 from ct_daemon.types import (
     Demand,
     Deployment,
-    DeploymentState,
     Event,
     ModelDeployed,
     ModelVersion,
@@ -120,7 +126,7 @@ class Control:
         Raises
         ------
         CtDaemonError
-            The first error, after all models have been asked.
+            The first error. Unless it is the ledger that can't be written, all models have been asked.
         """
         tickets: list[Ticket] = []
         failed: CtDaemonError | None = None
@@ -132,6 +138,8 @@ class Control:
                     waiting = [d for d in shop.store.demands.pending(tx, model) if d.origin == "signal"]
                 key = waiting[0].dedupe_key if waiting else f"signal:{wish}"
                 tickets.append(self.request_run(model, origin="signal", key=key))
+            except StateError:
+                raise  # the others would meet the same ledger
             except CtDaemonError as error:
                 failed = failed or error
         if failed is not None:
@@ -201,9 +209,11 @@ class Control:
                     at=now,
                     decided_at=store.models.state(tx, model).now(now),
                 )
-                store.models.set_window_from(tx, model, store.batches.totals(tx, model).last_seq)
             failpoint("rollback.recorded")
-            deployment = finish_rollback(shop, deployment)
+            try:
+                deployment = finish_rollback(shop, deployment)
+            except StateError as error:  # recorded, so it is promised: `recovery.reconcile` finishes it
+                log.error("rollback.not_finished", model=model, reason=error.reason, error=str(error))
         log.info("model.rolled_back", model=model, version=deployment.version, previous=deployment.previous)
         self._emit(ModelDeployed(deployment=deployment, version=version))
         self._wake(model)
@@ -225,30 +235,6 @@ class Control:
         return self._shops[model]
 
 
-def finish_rollback(shop: Workshop, deployment: Deployment) -> Deployment:
-    """Switch the target to a recorded rollback; may be done twice.
-
-    Raises
-    ------
-    DeployError
-        If the target can't be switched: then what was live before is live again.
-    """
-    store = shop.store
-    with shop.deploying:
-        with store.read() as tx:
-            version = store.versions.get(tx, shop.model, deployment.version)
-        try:
-            shop.target.deploy(shop.model, files_of(shop.folders, version))
-        except DeployError:
-            undone = take_back(shop, deployment)
-            with store.write() as tx:
-                undone(tx)
-            raise
-        failpoint("rollback.switched")
-        with store.write() as tx:
-            return store.deployments.set_state(tx, deployment.seq, DeploymentState.LIVE)
-
-
 def _goes_back_to(store: Store, tx: Connection, model: str, to_version: int | None) -> ModelVersion:
     """The version that a rollback makes live, or why there is none."""
     active = store.runs.active(tx, model)
@@ -262,7 +248,9 @@ def _goes_back_to(store: Store, tx: Connection, model: str, to_version: int | No
     if to_version is None:
         before = store.deployments.before(tx, model, live.version)
         if before is None:
-            raise ConflictError(f"model {model} has had no other version", reason="no_version_before")
+            raise ConflictError(
+                f"model {model} has no version before {live.version}", reason="no_version_before"
+            )
         to_version = before.version
     if to_version == live.version:
         raise ConflictError(f"version {to_version} of {model} is live already", reason="already_live")

@@ -45,7 +45,7 @@ from ct_daemon.types import Event
 log = structlog.get_logger(__name__)
 
 TIDY_EVERY_S = 3600.0
-SPOOL_EVERY_S = 30.0
+LOOK_AFTER_EVERY_S = 30.0
 RETRY_S, LONGEST_RETRY_S = 1.0, 60.0
 """A look that failed is repeated after so long, twice as long each time up to the longest."""
 LONGEST_NAP_S = 3600.0
@@ -138,9 +138,9 @@ class Daemon:
         with self._store.write() as tx:
             self._store.models.ensure(tx, tuple(self._config.models))
         clean_staging(self._folders.staging)
-        sweep(self._store, self._folders)
         end_trainers(self._store)
         reconcile(self._parts.shops)
+        sweep(self._store, self._folders)
         self._parts.executor.start()
         self._take_spool()
         self._watch_folders()
@@ -160,8 +160,7 @@ class Daemon:
         self._scheduler.add_job(
             self._tidy, "interval", seconds=TIDY_EVERY_S, next_run_time=self._clock(), id="tidy"
         )
-        # A command that found no daemon may leave its note after the start has looked for notes.
-        self._scheduler.add_job(self._take_spool, "interval", seconds=SPOOL_EVERY_S, id="spool")
+        self._scheduler.add_job(self._look_after, "interval", seconds=LOOK_AFTER_EVERY_S, id="look after")
         self._ticker.start()
         for model in self._config.models:
             self._due.add(model)
@@ -173,14 +172,17 @@ class Daemon:
 
     def _serve(self) -> None:
         """Wait for commands: signals put them into the queue, and this thread is the one that hears signals."""
+        failures = 0
         while True:
             command = self._commands.get()
             if self._broken is not None:
                 raise self._broken
             if command == "stop":
                 return
-            if not self._retrain():
-                again = threading.Timer(RETRY_S, self._commands.put, args=("retrain",))
+            failures = 0 if self._retrain() else failures + 1
+            if failures:
+                wait = min(RETRY_S * 2.0 ** min(failures - 1, 10), LONGEST_RETRY_S)
+                again = threading.Timer(wait, self._commands.put, args=("retrain",))
                 again.daemon = True
                 again.start()
 
@@ -301,6 +303,12 @@ class Daemon:
                 continue
             failpoint("spool.recorded")
             path.unlink()
+
+    def _look_after(self) -> None:
+        """What a start does, for what comes late: a command that found no daemon may leave its note after the start
+        has looked for notes, and somebody may take an alias away."""
+        self._take_spool()
+        reconcile(self._parts.shops)
 
     def _note_trainer(self, run_id: str, pid: int, started: float) -> None:
         """Who trains is in the ledger before it works, so that a later daemon could end it."""

@@ -5,6 +5,7 @@ A crash in between leaves files that nothing refers to, never a reference withou
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,8 @@ from ct_daemon.folders import StateFolder
 from ct_daemon.store.retention import Expired, expired, forget
 from ct_daemon.store.store import Store
 
+SNAPSHOT = re.compile(r"[0-9a-f]{64}\.json")
+
 log = structlog.get_logger(__name__)
 
 
@@ -27,10 +30,7 @@ def tidy(store: Store, folders: StateFolder, config: Config) -> None:
         failpoint("retention.recorded")
         files = [path for path in _files(folders, model, gone) if path.exists()]
         for path in files:
-            if path.is_dir():
-                shutil.rmtree(path)
-            else:
-                path.unlink()
+            _removed(folders, path)
         if not gone.nothing:
             log.info(
                 "retention.done",
@@ -43,26 +43,35 @@ def tidy(store: Store, folders: StateFolder, config: Config) -> None:
 
 
 def sweep(store: Store, folders: StateFolder) -> int:
-    """Remove what crashes left and nothing refers to: work folders of ended runs, versions and snapshots that were
-    never recorded, or that were forgotten before their files could be deleted. Returns how many.
+    """Remove what crashes left: work folders of ended runs, versions and snapshots that were never recorded, or that
+    were forgotten before their files could be deleted. Returns how many.
 
+    Only what this ledger has named is removed: beside an older ledger that was restored, later versions stay.
     To be called before anything else works on the state folder.
     """
     with store.read() as tx:
         runs = {run.id for run in store.runs.all_active(tx)}
-        versions = {folders.root / path for path in store.versions.paths(tx)}
-        numbers = {folders.version(model, number) for model, number in store.versions.reserved(tx, runs)}
+        unrecorded = store.versions.unrecorded(tx, but_of=runs)
         snapshots = {folders.snapshot(digest) for digest in store.versions.snapshot_digests(tx)}
-    left = [path for path in (folders.root / "work").glob("*") if path.name not in runs]
-    left += set((folders.root / "versions").glob("*/v*")) - versions - numbers
-    left += set((folders.root / "snapshots").glob("*")) - snapshots
-    for path in left:
+    left = [path for path in (folders.root / "work").glob("r-*") if path.name not in runs]
+    left += [folders.version(model, number) for model, number in unrecorded]
+    named = (path for path in (folders.root / "snapshots").iterdir() if SNAPSHOT.fullmatch(path.name))
+    left += [path for path in named if path not in snapshots]
+    return sum(_removed(folders, path) for path in left if path.exists())
+
+
+def _removed(folders: StateFolder, path: Path) -> bool:
+    """Remove a file or folder; one that can't be removed is told, and tried again the next time."""
+    try:
         if path.is_dir():
             shutil.rmtree(path)
         else:
-            path.unlink()
-        log.info("leftover.removed", path=folders.relative(path))
-    return len(left)
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        log.warning("leftover.stays", path=folders.relative(path), error=str(error))
+        return False
+    log.info("leftover.removed", path=folders.relative(path))
+    return True
 
 
 def _forget(store: Store, model: str, settings: ModelSettings, keep: Retention) -> Expired:

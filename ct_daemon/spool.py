@@ -9,9 +9,13 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import structlog
+
 from ct_daemon.errors import StateError
 from ct_daemon.failpoints import failpoint
 from ct_daemon.folders import make_folder, sync
+
+log = structlog.get_logger(__name__)
 
 MAX_BYTES = 64 * 1024
 MAX_NOTE = 1000
@@ -81,9 +85,11 @@ def waiting(folder: Path) -> Iterator[tuple[Path, SpooledWish | None]]:
                 force=document.get("force") is True,
                 note=str(document.get("note", ""))[:MAX_NOTE],
             )
-        except FileNotFoundError:  # taken at this moment
+        except OSError as error:  # taken at this moment, or the disk stumbles: it is looked at again
+            if not isinstance(error, FileNotFoundError):
+                log.warning("spool.unreadable", file=path.name, error=str(error))
             continue
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError):
             yield path, None
         else:
             yield path, wish

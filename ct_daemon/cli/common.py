@@ -17,6 +17,8 @@ from ct_daemon.errors import ConfigError, CtDaemonError
 from ct_daemon.terminal import printable, width, wrapped
 from ct_daemon.views import require_model
 
+MAX_KEY = 200
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 DEFAULT_CONFIG = "ct-daemon.yaml"
@@ -47,6 +49,19 @@ class Text(click.ParamType[str]):
         if len(value) > self._most:
             self.fail(f"{len(value)} characters; at most {self._most}", param, ctx)
         return value
+
+
+class Key(click.ParamType[str]):
+    """An idempotency key as an HTTP header can carry it, so that one asked for by any way is the same key."""
+
+    name = "key"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The key without spaces around it, or a usage error."""
+        key = value.strip()
+        if not (1 <= len(key) <= MAX_KEY and key.isascii() and key.isprintable()):
+            self.fail(f"a key is 1 to {MAX_KEY} printable ASCII characters", param, ctx)
+        return key
 
 
 def say(text: str = "", **style: Any) -> None:  # noqa: ANN401  (handed to click.style)

@@ -10,6 +10,7 @@ import click
 from ct_daemon import spool
 from ct_daemon.cli.client import call
 from ct_daemon.cli.common import (
+    Key,
     Text,
     config_option,
     json_option,
@@ -40,7 +41,7 @@ _VERDICTS = {
 @click.command()
 @click.argument("model", required=False)
 @click.option("--force", is_flag=True, help="A run of its own: don't join one that is waiting.")
-@click.option("--key", type=Text(200), help="Idempotency key: the same key asks only once.")
+@click.option("--key", type=Key(), help="Idempotency key: the same key asks only once.")
 @click.option("--note", type=Text(1000), default="", help="Why; kept in the ledger.")
 @config_option
 @json_option

@@ -19,6 +19,7 @@ from ct_daemon.types import (
     Batch,
     BatchKind,
     BatchStatus,
+    DeploymentState,
     DriftMeasured,
     Event,
     Outcome,
@@ -131,8 +132,8 @@ class Measurer:
         model = watch.model
         with self._store.read() as tx:
             deployment, version = champion_of(self._store, tx, model)
-            if deployment is None or version is None:
-                return None
+            if deployment is None or version is None or deployment.state is not DeploymentState.LIVE:
+                return None  # while it is being switched, it may still be taken back
             begin = self._store.models.state(tx, model).window_seq_from
             chosen = self._full_window(tx, watch, begin)
         if chosen is None:

@@ -16,7 +16,7 @@ from typing import TypeVar
 
 import structlog
 
-from ct_daemon.errors import ConflictError, CtDaemonError, StateError
+from ct_daemon.errors import ConflictError, CtDaemonError, StateError, WorkerError
 from ct_daemon.failpoints import failpoint
 from ct_daemon.folders import StateFolder
 from ct_daemon.monitor.deciding import Decider
@@ -30,6 +30,8 @@ from ct_daemon.types import Demand, Event, RecordedDecision, TickFailed
 log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
+STOPPING = (WorkerError, "closed")
+"""No fault: the daemon ends the worker when it stops."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,7 +121,8 @@ class Monitor:
         try:
             return part()
         except CtDaemonError as error:
-            faults.append(_Fault(reason=error.reason, message=str(error)))
+            if (type(error), error.reason) != STOPPING:
+                faults.append(_Fault(reason=error.reason, message=str(error)))
         except Exception as error:
             log.exception("tick.broke", model=model)
             faults.append(_Fault(reason="internal_error", message=f"{type(error).__name__}: {error}"))

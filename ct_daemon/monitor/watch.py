@@ -1,4 +1,4 @@
-"""One model under watch: what `daemon.py` builds from its settings."""
+"""One model under watch: what `parts.py` builds from its settings."""
 
 from __future__ import annotations
 

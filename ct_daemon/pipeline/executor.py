@@ -30,7 +30,7 @@ from ct_daemon.types import Event, ModelDeployed, Run, RunMoved
 log = structlog.get_logger(__name__)
 
 RETRY_S, LONGEST_RETRY_S = 5.0, 300.0
-"""How long to wait for a ledger that is locked and a disk that is full; for the disk twice as long each time."""
+"""How long to wait for a ledger that is locked or a disk that is full; before a step, twice as long each time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,7 +17,7 @@ from sqlalchemy import Connection
 from ct_daemon.codec import plain
 from ct_daemon.dataset.contract import refine
 from ct_daemon.dataset.manifest import make_snapshot, write_snapshot
-from ct_daemon.errors import DeployError, TrainingError
+from ct_daemon.errors import DeployError, RegistryError, TrainingError
 from ct_daemon.evaluation.gate import judge
 from ct_daemon.failpoints import failpoint
 from ct_daemon.folders import StateFolder, make_folder
@@ -134,6 +134,11 @@ def registering(shop: Workshop, run: Run) -> Move:
         make_folder(place.parent)
     publish(shop.folders.work(run.id) / "version", place)  # also after a crash: it syncs what is in place
     document, digest = check_folder(place)
+    if document.get("run_id") != run.id:
+        raise RegistryError(
+            f"{place} holds a version of another run; move it away, then start another run",
+            reason="version_exists",
+        )
     version = ModelVersion(
         model=shop.model,
         version=number,
@@ -174,8 +179,6 @@ def deploying(shop: Workshop, run: Run) -> Move:
                     decided_at=run.decided_at,
                     run_id=run.id,
                 )
-                # Rows that the version was trained on are its baseline; its first window begins after them.
-                shop.store.models.set_window_from(tx, shop.model, int(run.results["last_seq"]))
         failpoint("deployment.recorded")
         shop.target.deploy(shop.model, files)
     return Move(to=RunState.VERIFYING, results={"deployment": deployment.seq}, failpoint="deployed.recorded")
@@ -189,10 +192,16 @@ def verifying(shop: Workshop, run: Run) -> Move:
     failpoint("verified")
     if fault is not None:
         return Move(to=RunState.ROLLED_BACK, reason=fault[0], detail=fault[1])
+
+    def live(tx: Connection) -> None:
+        shop.store.deployments.set_state(tx, deployment, DeploymentState.LIVE)
+        # Rows that the version was trained on are its baseline; its first window begins after them.
+        shop.store.models.set_window_from(tx, shop.model, int(run.results["last_seq"]))
+
     return Move(
         to=RunState.SUCCEEDED,
         detail=f"version {version.version} is live",
-        record=lambda tx: shop.store.deployments.set_state(tx, deployment, DeploymentState.LIVE),
+        record=live,
         failpoint="verified.recorded",
     )
 

@@ -1,4 +1,4 @@
-"""A deployment that can't be completed is taken back: what was live before is live again."""
+"""Going back: a deployment that can't be completed is taken back, and a rollback that was recorded is finished."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import structlog
 from sqlalchemy import Connection
 
 from ct_daemon.errors import DeployError
+from ct_daemon.failpoints import failpoint
 from ct_daemon.pipeline.workshop import Workshop, files_of
-from ct_daemon.store.store import Store
-from ct_daemon.types import Deployment, DeploymentState, ModelVersion, Run
+from ct_daemon.types import Deployment, DeploymentState, Run
 
 log = structlog.get_logger(__name__)
 
@@ -28,7 +28,7 @@ def take_back(shop: Workshop, deployment: Deployment) -> Callable[[Connection], 
     """Let the target show again what was live before a deployment that can't be completed.
 
     Returns what to record: the ledger's champion is the one before, whatever the target could be brought to show;
-    a start puts right a target that does not follow the ledger.
+    `recovery.reconcile` puts right a target that does not follow the ledger.
     """
     store, model = shop.store, shop.model
     with store.read() as tx:
@@ -43,21 +43,30 @@ def take_back(shop: Workshop, deployment: Deployment) -> Callable[[Connection], 
                 shop.target.deploy(model, files_of(shop.folders, before))
     except DeployError as error:
         log.error("alias.broken", model=model, reason=error.reason, error=str(error))
-
-    def record(tx: Connection) -> None:
-        store.deployments.set_state(tx, deployment.seq, DeploymentState.UNDONE)
-        if before is not None:
-            store.models.set_window_from(tx, model, _measured_until(store, tx, before))
-
-    return record
+    return lambda tx: store.deployments.set_state(tx, deployment.seq, DeploymentState.UNDONE)
 
 
-def _measured_until(store: Store, tx: Connection, version: ModelVersion) -> int:
-    """The batch up to which rows have been compared with a version's baseline, or lie in it."""
-    windows = store.windows.list(
-        tx, version.model, version=version.version, baseline_digest=version.baseline_digest, limit=1
-    )
-    if windows:
-        return windows[-1].last_batch_seq
-    snapshot = store.versions.snapshot_get(tx, version.snapshot)
-    return store.batches.totals(tx, version.model).last_seq if snapshot is None else snapshot.last_seq
+def finish_rollback(shop: Workshop, deployment: Deployment) -> Deployment:
+    """Switch the target to a recorded rollback; may be done twice.
+
+    Raises
+    ------
+    DeployError
+        If the target can't be switched: then what was live before is live again.
+    """
+    store, model = shop.store, shop.model
+    with shop.deploying:
+        with store.read() as tx:
+            version = store.versions.get(tx, model, deployment.version)
+        try:
+            shop.target.deploy(model, files_of(shop.folders, version))
+        except DeployError:
+            undone = take_back(shop, deployment)
+            with store.write() as tx:
+                undone(tx)
+            raise
+        failpoint("rollback.switched")
+        with store.write() as tx:
+            # Its windows begin now: what came before was compared with another baseline.
+            store.models.set_window_from(tx, model, store.batches.totals(tx, model).last_seq)
+            return store.deployments.set_state(tx, deployment.seq, DeploymentState.LIVE)

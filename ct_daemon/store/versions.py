@@ -68,14 +68,11 @@ class Versions:
         """The versions of a model, newest first."""
         return values(tx, ModelVersion, _VERSION.where(_T.c.model == model).order_by(_T.c.version.desc()))
 
-    def paths(self, tx: Connection) -> tuple[str, ...]:
-        """Where the versions of all models lie, relative to the state folder."""
-        return tuple(tx.execute(select(_T.c.path)).scalars())
-
-    def reserved(self, tx: Connection, run_ids: Collection[str]) -> tuple[tuple[str, int], ...]:
-        """Model and number reserved for each of these runs."""
-        mine = select(_N.c.model, _N.c.version).where(_N.c.run_id.in_(tuple(run_ids)))
-        return tuple((model, version) for model, version in tx.execute(mine))
+    def unrecorded(self, tx: Connection, *, but_of: Collection[str]) -> tuple[tuple[str, int], ...]:
+        """Model and number of all that were reserved but are not recorded (any more), except for these runs."""
+        recorded = select(_T.c.version).where(_T.c.model == _N.c.model, _T.c.version == _N.c.version).exists()
+        found = select(_N.c.model, _N.c.version).where(~recorded, _N.c.run_id.not_in(tuple(but_of)))
+        return tuple((model, version) for model, version in tx.execute(found))
 
     def snapshot_digests(self, tx: Connection) -> tuple[str, ...]:
         """Digests of the snapshots of all models."""

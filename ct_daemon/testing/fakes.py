@@ -143,7 +143,7 @@ class FakeTrainer(_Faulty):
         baseline = canonical({"run": spec.run_id})
         (folder / "model.skops").write_bytes(b"")
         (folder / "baseline.json").write_bytes(baseline)
-        digest = write_manifest(folder, {"model": spec.model, "version": spec.version})
+        digest = write_manifest(folder, {"model": spec.model, "version": spec.version, "run_id": spec.run_id})
         return TrainResult(
             verb="finish",
             seconds=0.0,

@@ -15,7 +15,7 @@ import threading
 import uuid
 from collections.abc import Mapping
 from concurrent.futures import Future
-from typing import NamedTuple, NoReturn, TypeVar
+from typing import Any, NamedTuple, NoReturn, TypeVar
 
 from ct_daemon import codec
 from ct_daemon.errors import CtDaemonError, WorkerError
@@ -53,7 +53,8 @@ _NEXT_STEP = {
 class _Job(NamedTuple):
     op: str
     frame: bytes
-    reply: Future[bytes]
+    kind: type[Reply[Any]]
+    reply: Future[Any]
 
 
 class WorkerProcess:
@@ -92,8 +93,6 @@ class WorkerProcess:
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._closing = threading.Event()
-        self._spoilt = threading.Event()
-        """The worker met an error of its own, which may have left its mark on it."""
         self._child: Child | None = None
         # One thread starts every worker and lives as long as this object: see the trap in `processes`.
         self._thread = threading.Thread(target=self._loop, name="worker-client", daemon=True)
@@ -137,16 +136,12 @@ class WorkerProcess:
             sent = frame(json.dumps({"op": op, "request": codec.plain(request)}))
         except ValueError as error:
             raise WorkerError(f"{op}: {error}; ask for less at a time", reason="bad_request") from error
-        job = _Job(op, sent, Future())
+        reply: Future[T] = Future()
         with self._lock:
             if self._closing.is_set():
                 raise _closed(op)
-            self._jobs.put(job)
-        try:
-            return _opened(op, job.reply.result(), kind)
-        except WorkerError:
-            self._spoilt.set()
-            raise
+            self._jobs.put(_Job(op, sent, kind, reply))
+        return reply.result()
 
     # --- in the one thread that owns the worker --------------------------------------------------------------
 
@@ -161,9 +156,10 @@ class WorkerProcess:
                 self._end()
                 return
             try:
-                job.reply.set_result(self._exchange(job))
+                job.reply.set_result(_opened(job.op, self._exchange(job), job.kind))
             except Exception as error:  # noqa: BLE001  (whatever it is, it belongs to whoever asked)
-                self._end()
+                if isinstance(error, WorkerError) or not isinstance(error, CtDaemonError):
+                    self._end()  # an error of the worker's own may have left its mark on it
                 job.reply.set_exception(error)
 
     def _end(self) -> None:
@@ -172,11 +168,8 @@ class WorkerProcess:
             child.end()
 
     def _ready(self) -> Child:
-        """A living worker that has memory left and met no error of its own."""
+        """A living worker that has memory left."""
         if self._child is not None and (self._child.ended() or self._grown(self._child)):
-            self._end()
-        if self._spoilt.is_set():
-            self._spoilt.clear()
             self._end()
         if self._child is None:
             self._child = children.start(

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from ct_daemon.errors import ArtifactError, SourceError, StateError, WorkerError
+from ct_daemon.errors import ArtifactError, DeployError, SourceError, StateError, WorkerError
 from ct_daemon.policy import Policy
 from ct_daemon.store.decisions import Decisions
 from ct_daemon.testing.fakes import fault
-from ct_daemon.types import Rule, TickFailed, Verdict
+from ct_daemon.types import DeploymentState, Rule, TickFailed, Verdict
 
 Make = Callable[..., Any]
 
@@ -182,6 +182,37 @@ def test_a_cooldown_ends_though_no_data_come(loop: Make) -> None:
 
 
 # --- windows -------------------------------------------------------------------------------------------------------
+
+
+def test_after_a_deployment_that_was_taken_back_no_row_is_measured_twice_nor_left_out(loop: Make) -> None:
+    """v2, back to v1, then v3 fails: v1's windows go on where its rollback began."""
+    one = loop()
+    one.first_version()
+    one.arrive("second")
+    one.control.request_run("m", origin="cli")
+    one.ended(2)
+    one.control.rollback("m")
+    begun = one.window_from()
+    one.target.errors["deploy"] = [fault(DeployError, "alias_not_switched")]
+    one.arrive("third")
+    one.control.request_run("m", origin="cli")
+    one.ended(3)
+    assert (one.live(), one.window_from()) == (1, begun)
+
+
+def test_nothing_is_measured_while_a_deployment_is_being_switched(loop: Make) -> None:
+    one = loop()
+    one.first_version()
+    with one.store.write() as tx:
+        live = one.store.deployments.live(tx, "m")
+        one.store.deployments.set_state(tx, live.seq, DeploymentState.SWITCHING)
+    one.arrive("second")
+    one.arrive("third")
+    assert "compare" not in one.worker.calls
+    with one.store.write() as tx:
+        one.store.deployments.set_state(tx, live.seq, DeploymentState.LIVE)
+    one.monitor.tick("m")
+    assert "compare" in one.worker.calls
 
 
 def test_rows_of_a_window_that_a_deployment_overtook_are_not_measured_twice(loop: Make) -> None:

@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
-from ct_daemon.errors import ConflictError, DeployError
+from ct_daemon.errors import ConflictError, DeployError, StateError, WorkerError
+from ct_daemon.recovery import reconcile
+from ct_daemon.store.deployments import Deployments
 from ct_daemon.testing.fakes import fault
 from ct_daemon.types import DeploymentState
 
@@ -63,6 +65,53 @@ def test_a_target_that_refuses_leaves_what_was_live_in_ledger_and_target(loop: M
     assert caught.value.reason == "alias_not_switched"
     assert (one.live(), one.shown()) == (2, 2)
     assert one.control.rollback("m").version == 1
+
+
+def test_a_rollback_that_is_recorded_is_promised_though_its_end_could_not_be_noted(
+    loop: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = loop()
+    two_versions(one)
+    honest = Deployments.set_state
+    failures = [fault(StateError, "locked")]
+
+    def set_state(self: Deployments, *arguments: Any) -> Any:
+        if failures:
+            raise failures.pop()
+        return honest(self, *arguments)
+
+    monkeypatch.setattr(Deployments, "set_state", set_state)
+    deployment = one.control.rollback("m")
+    assert (deployment.version, deployment.state) == (1, DeploymentState.SWITCHING)
+    assert (one.live(), one.shown()) == (1, 1)
+    reconcile({"m": one.shop})
+    with one.store.read() as tx:
+        assert one.store.deployments.live(tx, "m").state is DeploymentState.LIVE
+    assert one.live() == 1
+
+
+def test_a_target_that_does_not_follow_the_ledger_is_put_right(loop: Make) -> None:
+    one = loop()
+    two_versions(one)
+    first = one.folders.version("m", 1)
+    del one.target.shelf["m"]
+    reconcile({"m": one.shop})
+    assert one.shown() == 2
+    assert first.is_dir()
+
+
+def test_a_version_that_nothing_stands_behind_is_withdrawn(loop: Make) -> None:
+    one = loop()
+    one.worker.before["verify"] = lambda: (
+        one.shown() and one.worker.errors["verify"].append(fault(WorkerError, "died"))
+    )
+    one.target.errors["withdraw"] = [fault(DeployError, "alias_not_switched")]
+    one.arrive("first")
+    one.work()
+    assert one.ended(1)[0].state == "rolled_back"
+    assert (one.live(), one.shown()) == (None, 1)
+    reconcile({"m": one.shop})
+    assert one.shown() is None
 
 
 def test_there_is_nothing_to_go_back_to(loop: Make) -> None:

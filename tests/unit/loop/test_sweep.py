@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
+
+import pytest
 
 from ct_daemon.housekeeping import sweep
 
@@ -24,13 +28,47 @@ def test_leftovers_go_and_what_the_ledger_knows_stays(loop: Make) -> None:
     one.first_version()
     before = files(one)
     assert sweep(one.store, one.folders) == 0
+    with one.store.write() as tx:
+        number = one.store.versions.reserve(tx, "m", "r-cut-short")
     left = one.folders
-    for path in (left.work("r-0123456789ab"), left.version("m", 7), left.version("other", 1)):
+    for path in (left.work("r-0123456789ab"), left.version("m", number)):
         path.mkdir(parents=True)
         (path / "half").write_text("half")
     left.snapshot("0" * 64).write_text("{}")
-    assert sweep(one.store, one.folders) == 4
+    assert sweep(one.store, one.folders) == 3
     assert files(one) == before
+
+
+def test_what_this_ledger_never_named_is_not_its_to_remove(loop: Make) -> None:
+    """Versions beside an older ledger that was restored, a person's own copies and notes."""
+    one = loop()
+    one.first_version()
+    versions = one.folders.version("m", 1).parent
+    for path in (one.folders.version("m", 7), one.folders.version("other", 1), versions / "v000001-backup"):
+        path.mkdir(parents=True)
+        (path / "mine").write_text("mine")
+    (one.folders.root / "snapshots" / "notes.txt").write_text("mine")
+    before = files(one)
+    assert sweep(one.store, one.folders) == 0
+    assert files(one) == before
+
+
+def test_what_can_not_be_removed_is_left_and_the_rest_goes(
+    loop: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = loop()
+    honest = shutil.rmtree
+
+    def refuse(path: Path) -> None:
+        if path.name == "r-000000000001":
+            raise PermissionError(13, "Permission denied")
+        honest(path)
+
+    monkeypatch.setattr(shutil, "rmtree", refuse)
+    for number in (1, 2):
+        one.folders.work(f"r-{number:012d}").mkdir(parents=True)
+    assert sweep(one.store, one.folders) == 1
+    assert [path.name for path in (one.folders.root / "work").iterdir()] == ["r-000000000001"]
 
 
 def test_a_run_that_goes_on_finds_its_files(loop: Make) -> None:
@@ -39,8 +77,8 @@ def test_a_run_that_goes_on_finds_its_files(loop: Make) -> None:
     one.arrive("first")
     one.work()
     run = one.until(lambda: one.trainer.calls.count("finish") and one.active(), "it finishes the version")
-    with one.store.read() as tx:
-        ((_, number),) = one.store.versions.reserved(tx, {run.id})
+    with one.store.write() as tx:
+        number = one.store.versions.reserve(tx, "m", run.id)  # the same number again
     published = one.folders.version("m", number)
     published.mkdir(parents=True)
     before = files(one)

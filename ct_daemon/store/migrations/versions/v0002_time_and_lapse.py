@@ -13,6 +13,7 @@ def upgrade() -> None:
     """Add the model's clock, the end of an unanswered firing, and an index of names."""
     op.add_column("models", sa.Column("clock_at", sa.Text()))
     op.add_column("models", sa.Column("clock_set_at", sa.Text()))
+    op.execute("UPDATE models SET clock_at = event_until_at")
     op.add_column("firings", sa.Column("lapsed_at", sa.Text()))
     op.create_index("batches_by_name", "batches", ["model", "source", "name", "seq"])
     op.drop_index("firings_unanswered", "firings")
