@@ -233,7 +233,7 @@ def _nothing_fired(case: _Case) -> _Answer | None:
     if case.evidence:
         names = ", ".join(dict.fromkeys(firing.trigger.value for firing in case.evidence))
         reason = f"a run has answered the evidence of {names} already"
-        would_change = "new evidence"
+        would_change = "new evidence, or a person who asks"
     else:
         reason = "no trigger fired"
         would_change = _nearest(case.quiet)

@@ -256,8 +256,8 @@ class Taker:
     def _record_grown(self, watch: Watch, arrival: Arrival, staged: Path, before: Batch) -> None:
         """A file that goes on after it was taken: its first rows must not count twice, nor the rest get lost."""
         detail = (
-            f"it begins with all that was taken as batch {before.seq}, so its writer paused for longer than "
-            "'settle'; rename files into place when complete, and deliver the rest of this one under another name"
+            f"it begins with all that was taken as batch {before.seq}: its writer paused for longer than 'settle', "
+            "or it repeats old rows; rename files into place when complete, deliver new rows in a file of their own"
         )
         copy = self._keep_copy(watch, arrival, staged)
         self._record(

@@ -15,6 +15,7 @@ import pyarrow.json
 import pyarrow.parquet
 
 from ct_daemon.errors import SourceError
+from ct_daemon.folders import sync
 
 BLOCK_BYTES = 8 * 1024 * 1024
 """CSV and JSON are parsed in blocks of this size; no row may be longer."""
@@ -104,16 +105,7 @@ def write_table(table: pa.Table, path: Path) -> None:
         ) from error
     finally:
         temporary.unlink(missing_ok=True)
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the names in a folder durable."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync(path.parent)
 
 
 def _parquet(path: Path, name: str, max_rows: int, max_columns: int) -> pa.Table:

@@ -12,6 +12,7 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 
 from ct_daemon.errors import StateError
+from ct_daemon.folders import sync
 from ct_daemon.store.engines import close_writer, connect_reader, writer_engine
 from ct_daemon.store.faults import corrupt
 
@@ -119,14 +120,6 @@ def _touch(part: Path) -> None:
 
 
 def _into_place(part: Path, target: Path) -> None:
-    _fsync(part)
+    sync(part)
     part.replace(target)
-    _fsync(target.parent)
-
-
-def _fsync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    sync(target.parent)

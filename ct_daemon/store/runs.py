@@ -58,17 +58,6 @@ class Runs:
         """Runs that nobody has claimed yet, oldest first."""
         return values(tx, Run, _RUN.where(schema.ACTIVE, _T.c.state == QUEUED).order_by(_T.c.seq))
 
-    def past(self, tx: Connection, model: str, since: datetime, limit: int = 100) -> tuple[Run, ...]:
-        """The newest `limit` runs that have ended and were decided at `since` (model time) or later, oldest
-        first."""
-        ended = _RUN.where(_T.c.model == model, _T.c.active.is_(False), _T.c.decided_at >= since)
-        return values(tx, Run, ended.order_by(_T.c.seq.desc()).limit(limit))[::-1]
-
-    def last_finished(self, tx: Connection, model: str) -> Run | None:
-        """The model's newest run that has ended."""
-        ended = _RUN.where(_T.c.model == model, _T.c.active.is_(False))
-        return first(tx, Run, ended.order_by(_T.c.seq.desc()))
-
     def transitions(self, tx: Connection, run_id: str) -> tuple[Transition, ...]:
         """All steps of a run, oldest first."""
         return values(tx, Transition, _TRANSITION.where(_H.c.run_id == run_id).order_by(_H.c.seq))
@@ -146,7 +135,8 @@ class Runs:
 
     def put_down(self, tx: Connection, run: Run) -> None:
         """The holder stops on purpose: the next attempt is not one after a crash. `fenced` as in `move`."""
-        results = {**run.results, PUT_DOWN: run.results.get(PUT_DOWN, 0) + 1}
+        known = self.get(tx, run.id).results
+        results = {**known, PUT_DOWN: known.get(PUT_DOWN, 0) + 1}
         self._write(tx, run.id, *_fence(run), new={"results": results})
 
     def move(
@@ -202,10 +192,6 @@ class Runs:
     def note_child(self, tx: Connection, run: Run, pid: int, started: float) -> None:
         """Remember the trainer process: its id and its start time, which together name it. `fenced` as in `move`."""
         self._write(tx, run.id, *_fence(run), new={"child_pid": pid, "child_started": started})
-
-    def clear_child(self, tx: Connection, run: Run) -> None:
-        """The trainer process is gone. `fenced` as in `move`."""
-        self._write(tx, run.id, *_fence(run), new={"child_pid": None, "child_started": None})
 
     def request_cancel(self, tx: Connection, run_id: str) -> Run:
         """Ask whoever carries the run to end it; `fenced` if it has ended."""

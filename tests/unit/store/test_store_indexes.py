@@ -35,8 +35,6 @@ HOT = {
     "active runs": lambda s, tx, at: s.runs.all_active(tx),
     "queued runs": lambda s, tx, at: s.runs.queued(tx),
     "runs": lambda s, tx, at: s.runs.list(tx, "m"),
-    "past runs": lambda s, tx, at: s.runs.past(tx, "m", at(0), 10),
-    "last run": lambda s, tx, at: s.runs.last_finished(tx, "m"),
     "transitions": lambda s, tx, at: s.runs.transitions(tx, "r"),
     "reserve": lambda s, tx, at: s.versions.reserve(tx, "m", "r"),
     "versions": lambda s, tx, at: s.versions.list(tx, "m"),

@@ -8,6 +8,7 @@ from sqlalchemy.exc import IntegrityError
 
 from ct_daemon.errors import ConflictError, UnknownNameError
 from ct_daemon.store import schema
+from ct_daemon.store.runs import PUT_DOWN
 
 
 def _reason(action):
@@ -92,7 +93,7 @@ def test_who_lost_a_run_to_another_can_change_nothing(store, begin, at):
         for act in (
             lambda: store.runs.move(tx, mine, "evaluating", at(3)),
             lambda: store.runs.note_child(tx, mine, 1, 1.0),
-            lambda: store.runs.clear_child(tx, mine),
+            lambda: store.runs.put_down(tx, mine),
         ):
             assert _reason(act) == "fenced"
         assert store.runs.get(tx, "r1") == theirs
@@ -126,8 +127,6 @@ def test_the_child_is_remembered_exactly_and_forgotten_at_the_end(store, begin, 
         store.runs.note_child(tx, run, 4711, started)
         found = store.runs.take_over(tx, "r1", at(2))
         assert (found.child_pid, found.child_started) == (4711, started)
-        store.runs.clear_child(tx, found)
-        assert store.runs.get(tx, "r1").child_pid is None
         store.runs.note_child(tx, found, 4712, started)
         ended, _ = store.runs.move(tx, found, "failed", at(3), terminal=True)
         assert (ended.child_pid, ended.child_started) == (None, None)
@@ -141,23 +140,14 @@ def test_a_wish_to_cancel_is_kept_over_the_next_moves(store, begin, at):
         assert run.cancel_requested
 
 
-def test_past_runs_are_those_that_ended_newest_limited_oldest_first(store, begin, at):
+def test_putting_a_run_down_is_counted_and_changes_nothing_else(store, begin, at):
     with store.write() as tx:
-        assert store.runs.last_finished(tx, "m") is None
-        for number in range(4):
-            begin(tx, f"r{number}", decided_at=at(number))
-            run, _ = store.runs.claim(tx, f"r{number}", "training", at(number))
-            store.runs.move(tx, run, "succeeded", at(number), terminal=True)
-        begin(tx, "running", decided_at=at(9))
-
-        def past(since, limit=100):
-            return [run.id for run in store.runs.past(tx, "m", at(since), limit)]
-
-        assert past(0) == ["r0", "r1", "r2", "r3"]
-        assert past(2) == ["r2", "r3"]
-        assert past(0, limit=2) == ["r2", "r3"]
-        assert store.runs.past(tx, "other", at(0), 10) == ()
-        assert store.runs.last_finished(tx, "m").id == "r3"
+        begin(tx, "r1")
+        run, _ = store.runs.claim(tx, "r1", "training", at(1))
+        for count in (1, 2):
+            store.runs.put_down(tx, run)
+            found = store.runs.get(tx, "r1")
+            assert (found.state, found.attempt, found.results) == ("training", 1, {PUT_DOWN: count})
 
 
 def test_results_keep_what_a_stale_copy_of_the_run_does_not_know(store, begin, at):
