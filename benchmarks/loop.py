@@ -1,6 +1,7 @@
 """How quick and how small the daemon is: file renamed in → recorded decision, start to ready, memory, idle CPU.
 
-`python benchmarks/loop.py [--json] [--quick]` starts real daemons in a temporary folder and prints a table.
+`python benchmarks/loop.py [--json] [--quick]` starts real daemons in a temporary folder, prints a table, and saves a
+picture of it beside itself (`loop.svg`).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 from typing import Any
+from xml.sax.saxutils import escape
 
 import psutil
 
@@ -102,6 +104,32 @@ def idle(folder: Path, models: int, seconds: float) -> tuple[float, float]:
     return share, memory
 
 
+def picture(found: dict[str, Any], path: Path) -> None:
+    """Each figure that has a goal as a bar, the goal as a line through all of them."""
+    bars = [(name, value, float(goal.strip("< "))) for name, (value, goal) in found.items() if goal]
+    width, left, at_goal, step = 860, 330, 720, 34
+    rows = []
+    for number, (name, value, goal) in enumerate(bars):
+        top = 20 + number * step
+        length = min(value / goal, 1.3) * (at_goal - left)
+        rows.append(
+            f'<text x="{left - 10}" y="{top + 15}" text-anchor="end">{escape(name)}</text>'
+            f'<rect x="{left}" y="{top}" width="{length:.0f}" height="20" '
+            f'fill="{"#2a7f62" if value < goal else "#b3392f"}"/>'
+            f'<text x="{left + length + 6:.0f}" y="{top + 15}">{value:.2f} of {goal:g}</text>'
+        )
+    height = 30 + len(bars) * step
+    rows.append(
+        f'<line x1="{at_goal}" y1="12" x2="{at_goal}" y2="{height - 10}" stroke="#555" stroke-dasharray="4"/>'
+    )
+    path.write_text(
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
+        f'font-family="sans-serif" font-size="13"><rect width="100%" height="100%" fill="#fff"/>'
+        f"{''.join(rows)}</svg>\n",
+        encoding="utf-8",
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true")
@@ -122,6 +150,7 @@ def main() -> None:
         "memory of the process tree after work, MB": (memory["tree"], ""),
         "CPU while idle with 100 models, % of a core": (share * 100, "< 2"),
     }
+    picture(found, Path(__file__).with_suffix(".svg"))
     if chosen.json:
         print(json.dumps({name: value for name, (value, _) in found.items()}, indent=2))
         return
