@@ -307,8 +307,18 @@ class Daemon:
     def _look_after(self) -> None:
         """What a start does, for what comes late: a command that found no daemon may leave its note after the start
         has looked for notes, and somebody may take an alias away."""
-        self._take_spool()
-        reconcile(self._parts.shops)
+        self._put_off_if_refused(self._take_spool)
+        self._put_off_if_refused(lambda: reconcile(self._parts.shops))
+
+    def _tidy(self) -> None:
+        self._put_off_if_refused(lambda: tidy(self._store, self._folders, self._config))
+
+    def _put_off_if_refused(self, job: Callable[[], object]) -> None:
+        """Work that nobody waits for: what a locked ledger or a full disk refuses now is done the next time."""
+        try:
+            job()
+        except CtDaemonError as error:
+            log.warning("job.put_off", reason=error.reason, error=str(error))
 
     def _note_trainer(self, run_id: str, pid: int, started: float) -> None:
         """Who trains is in the ledger before it works, so that a later daemon could end it."""
@@ -317,9 +327,6 @@ class Daemon:
             if run.cancel_requested:  # at the moment when its trainer was being started
                 raise TrainingError(f"run {run_id} is cancelled", reason="stopped")
             self._store.runs.note_child(tx, run, pid, started)
-
-    def _tidy(self) -> None:
-        tidy(self._store, self._folders, self._config)
 
     def _emit(self, event: Event) -> None:
         for observer in self._observers:

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import settings
 
 from ct_daemon.testing import drop, rows
-from tests.acceptance.rig import Rig
+from tests.acceptance.rig import STARTED, Rig
 
 settings.register_profile("fixed", derandomize=True, deadline=None, print_blob=True)
 settings.load_profile("fixed")
@@ -29,6 +29,17 @@ def shared() -> Path:
     if not path.is_dir():
         pytest.fail(f"CT_DAEMON_SHARED={folder} is not a folder")
     return path
+
+
+@pytest.fixture(autouse=True)
+def _no_daemon_is_left() -> Iterator[None]:
+    """A test that fails leaves nothing that would slow down or disturb the others."""
+    yield
+    while STARTED:
+        process = STARTED.pop()
+        if process.poll() is None:
+            process.kill()
+            process.wait(30)
 
 
 @pytest.fixture(scope="session")
@@ -60,18 +71,13 @@ def make_a_model(folder: Path) -> None:
 
 
 @pytest.fixture
-def rig(tmp_path: Path) -> Iterator[Callable[..., Rig]]:
+def rig(tmp_path: Path) -> Callable[..., Rig]:
     """A function that makes rigs in this test's folder."""
-    made: list[Rig] = []
 
     def make(name: str = "site", **options: Any) -> Rig:
-        made.append(Rig(tmp_path / name, **options))
-        return made[-1]
+        return Rig(tmp_path / name, **options)
 
-    yield make
-    for one in made:
-        if one.process is not None and one.process.poll() is None:
-            one.kill()
+    return make
 
 
 @pytest.fixture

@@ -38,6 +38,10 @@ limits: {worker_idle: 30s, drain: 5s}
 """
 
 
+STARTED: list[subprocess.Popen[bytes]] = []
+"""Every daemon that this test process has started; what a failed test leaves is killed at its end."""
+
+
 class Reply(NamedTuple):
     """An answer of the control socket."""
 
@@ -80,6 +84,7 @@ class Rig:
                 cwd=self.folder,
                 env=os.environ | env,
             )
+        STARTED.append(self.process)
         if ready:
             self.wait(self.answers, "the daemon answers")
         return self
