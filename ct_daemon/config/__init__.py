@@ -1,0 +1,37 @@
+"""The settings: one file a section, `file.py` reads them all. These names are what the other rooms use."""
+
+from ct_daemon.config.data import DataSettings, FilesSource
+from ct_daemon.config.file import Config, load, parse
+from ct_daemon.config.model import AliasTarget, ModelSettings
+from ct_daemon.config.service import Limits, Retention
+from ct_daemon.config.training import GateSettings, SklearnTrainer, TrainingLimits, TrainingSettings
+from ct_daemon.config.triggers import (
+    ConceptDriftTrigger,
+    DriftSettings,
+    NewDataTrigger,
+    OnDemandTrigger,
+    PolicySettings,
+    TriggerSettings,
+)
+
+__all__ = [
+    "AliasTarget",
+    "ConceptDriftTrigger",
+    "Config",
+    "DataSettings",
+    "DriftSettings",
+    "FilesSource",
+    "GateSettings",
+    "Limits",
+    "ModelSettings",
+    "NewDataTrigger",
+    "OnDemandTrigger",
+    "PolicySettings",
+    "Retention",
+    "SklearnTrainer",
+    "TrainingLimits",
+    "TrainingSettings",
+    "TriggerSettings",
+    "load",
+    "parse",
+]
