@@ -38,6 +38,8 @@ COPY --from=builder /opt/ct-daemon /opt/ct-daemon
 ENV PATH=/opt/ct-daemon/bin:$PATH \
     CT_DAEMON_CONFIG=/etc/ct-daemon/ct-daemon.yaml \
     PYTHONDONTWRITEBYTECODE=1
+# A base in which the libraries can't be loaded is no base; better told now than by the first file that arrives.
+RUN ["python", "-c", "import numpy, pandas, pyarrow.parquet, scipy.stats, sklearn.ensemble, skops.io, sqlite3, ssl"]
 # By number, so that an orchestrator can see that it is not root.
 USER 10001:10001
 WORKDIR /var/lib/ct-daemon

@@ -1,4 +1,4 @@
-"""A Docker Engine for tests: Debian's dockerd in a network namespace of its own, with everything it writes in one folder."""
+"""A Docker Engine for tests: Debian's dockerd in its own network namespace; everything it writes is in one folder."""
 
 from __future__ import annotations
 
@@ -106,7 +106,9 @@ class Engine:
 
     def load(self, root: Path, image: str, *changes: str) -> None:
         """An image of that name from a root folder, with lines of a Dockerfile."""
-        with subprocess.Popen(["tar", "-C", root, "--numeric-owner", "-c", "."], stdout=subprocess.PIPE) as tar:
+        with subprocess.Popen(
+            ["tar", "-C", root, "--numeric-owner", "-c", "."], stdout=subprocess.PIPE
+        ) as tar:
             options = [part for change in changes for part in ("--change", change)]
             self.run("import", *options, "-", image, stdin=tar.stdout)
         assert tar.returncode == 0
@@ -114,7 +116,15 @@ class Engine:
     def fetch(self, url: str) -> Any:
         """The JSON at an address of the engine's network namespace; None if nobody answers there."""
         done = run(
-            "nsenter", f"--net=/proc/{self.pid}/ns/net", "curl", "-sS", "-m", "5", url, check=False, timeout=30.0
+            "nsenter",
+            f"--net=/proc/{self.pid}/ns/net",
+            "curl",
+            "-sS",
+            "-m",
+            "5",
+            url,
+            check=False,
+            timeout=30.0,
         )
         return json.loads(done.stdout) if done.returncode == 0 and done.stdout else None
 
@@ -137,12 +147,13 @@ class Engine:
         remove_cgroups(self._name)
 
 
-def run(*command: str | Path, check: bool = True, timeout: float, **more: Any) -> subprocess.CompletedProcess[str]:
+def run(
+    *command: str | Path, check: bool = True, timeout: float, **more: Any
+) -> subprocess.CompletedProcess[str]:
     """A command; one that fails shows what it said."""
     done = subprocess.run(
         [str(part) for part in command],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        capture_output=True,
         text=True,
         timeout=timeout,
         **({"stdin": subprocess.DEVNULL} | more),

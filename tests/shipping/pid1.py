@@ -1,4 +1,4 @@
-"""A machine whose first process is the real systemd, on this machine's own root, with the daemon installed as documented."""
+"""A machine whose first process is the real systemd, on this machine's own root, with the daemon as documented."""
 
 from __future__ import annotations
 
@@ -13,9 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import distribution
 from pathlib import Path
-from typing import Any
-
-import pytest
+from typing import Any, TypeVar
 
 from tests.acceptance.rig import REPOSITORY
 from tests.shipping.machine import CGROUPS, hierarchies, need_root, need_tools, remove_cgroups
@@ -34,7 +32,7 @@ _BOOT = Path(__file__).with_name("boot.sh")
 
 PREPARE = """\
 #!/bin/sh
-# The new root gets what docs/how-to/systemd.md tells to do, except that packages are shown to it instead of installed.
+# The new root gets what docs/how-to/systemd.md tells to do, but packages are shown, not installed.
 set -eu
 root=$1
 site=$root/opt/ct-daemon/lib/{python}/site-packages
@@ -108,13 +106,14 @@ class Machine:
         self.pid = self.wait(self._first_process, "the first process")
         self.wait(self._is_up, "systemd answers")
 
-    def run(self, *command: str, check: bool = True, timeout: float = 60.0) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, *command: str, check: bool = True, timeout: float = 60.0
+    ) -> subprocess.CompletedProcess[str]:
         """One command inside; one that fails shows what it said."""
         done = subprocess.run(
             ["nsenter", f"--target={self.pid}", *("-m", "-u", "-i", "-n", "-p", "-C"), "--", *command],
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            capture_output=True,
             text=True,
             timeout=timeout,
             env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8", "SYSTEMD_PAGER": ""},
@@ -189,11 +188,16 @@ class Machine:
         return state in ("running", "degraded")
 
 
+M = TypeVar("M", bound=Machine)
+
+
 def _cgroup_mounts() -> Iterator[str]:
     for line in Path("/proc/self/mounts").read_text().splitlines():
         _, place, kind, options, *_ = line.split()
         if kind == "cgroup" and Path(place).is_relative_to(CGROUPS):
-            controllers = [o for o in options.split(",") if o not in ("rw", "ro") and not o.endswith(("time", "suid"))]
+            controllers = [
+                o for o in options.split(",") if o not in ("rw", "ro") and not o.endswith(("time", "suid"))
+            ]
             wanted = [o for o in controllers if o not in ("nodev", "noexec", "xattr")]
             named = any(o.startswith("name=") for o in wanted)
             yield f"{place} cgroup {','.join((['none'] if named else []) + wanted)}\n"
@@ -204,12 +208,15 @@ def _cgroup_mounts() -> Iterator[str]:
 def _preparation(folder: Path, *, more: str, hardened: bool) -> str:
     """The script that puts the daemon into the new root."""
     project = folder / "project"
-    shutil.copytree(REPOSITORY / "ct_daemon", project / "ct_daemon", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(
+        REPOSITORY / "ct_daemon", project / "ct_daemon", ignore=shutil.ignore_patterns("__pycache__")
+    )
     subprocess.run([sys.executable, "-m", "compileall", "-q", str(project)], check=True, timeout=120)
     prefix = Path(sys.base_prefix)
     home = Path("/usr") if prefix == Path("/usr") else Path("/opt/python")
     deploy = REPOSITORY / "deploy"
-    drop_in = f'install -D -m 644 {deploy}/ct-daemon.service.d/hardened.conf "$root/etc/systemd/system/ct-daemon.service.d/hardened.conf"'
+    name = "ct-daemon.service.d/hardened.conf"
+    drop_in = f'install -D -m 644 {deploy}/{name} "$root/etc/systemd/system/{name}"'
     return PREPARE.format(
         python=f"python{sys.version_info.major}.{sys.version_info.minor}",
         interpreter="" if home == Path("/usr") else _OTHER_HOME.format(prefix=prefix),
@@ -223,12 +230,12 @@ def _preparation(folder: Path, *, more: str, hardened: bool) -> str:
 
 
 @contextmanager
-def machine(folder: Path, **options: Any) -> Iterator[Machine]:
+def machine(kind: type[M], folder: Path, **options: Any) -> Iterator[M]:
     """A booted machine; skips, with the reason, where none can be made."""
     need_root("booting systemd")
     need_tools("booting systemd", PROGRAMS)
     folder.mkdir(parents=True)
-    made = Machine(folder, **options)
+    made = kind(folder, **options)
     try:
         made.boot()
         yield made

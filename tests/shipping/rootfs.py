@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 SYSTEM = (
+    "apt",
     "base-files",
     "base-passwd",
     "bash",
@@ -108,7 +109,9 @@ def _with_needs(packages: Iterable[str]) -> set[str]:
     for line in told.splitlines():
         name, status, depends = line.split("\t")
         if status == "installed":
-            needs[name] = {word.split()[0].split(":")[0] for word in re.split(r"[,|]", depends) if word.strip()}
+            needs[name] = {
+                word.split()[0].split(":")[0] for word in re.split(r"[,|]", depends) if word.strip()
+            }
     found: set[str] = set()
     waiting = list(packages)
     while waiting:
