@@ -12,7 +12,12 @@ import pytest
 from ct_daemon.testing import drop, rows
 from tests.shipping.engine import Engine
 
-pytestmark = [pytest.mark.slow, pytest.mark.linux, pytest.mark.timeout(1200)]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.linux,
+    pytest.mark.timeout(1200),
+    pytest.mark.xdist_group("docker"),
+]
 
 CONFIG = """\
 state: /var/lib/ct-daemon

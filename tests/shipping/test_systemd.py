@@ -69,7 +69,7 @@ class Service(Machine):
         self.wait(lambda: self.files() > before, f"{name} was taken", 60.0)
 
     def files(self) -> int:
-        return sum(self.ask("status")["models"][0]["batches"]["rows"].values())
+        return sum(self.model()["batches"]["rows"].values())
 
     @property
     def main_pid(self) -> int:
@@ -79,12 +79,20 @@ class Service(Machine):
     def restarts(self) -> int:
         return int(self.show("NRestarts"))
 
+    def get(self, url: str, timeout_s: float = 10.0) -> tuple[int, Any]:
+        """A question to the control socket, without the time that a command takes to start."""
+        socket = Path(f"/proc/{self.pid}/root/var/lib/ct-daemon/control.sock")
+        return request(socket, "GET", url, timeout_s=timeout_s)
+
     def answers(self) -> bool:
         """Whether the control socket answers that all is well."""
-        socket = Path(f"/proc/{self.pid}/root/var/lib/ct-daemon/control.sock")
         with suppress(OSError, HTTPException):
-            return request(socket, "GET", "/healthz", timeout_s=0.5)[0] == 200
+            return self.get("/healthz", 0.5)[0] == 200
         return False
+
+    def model(self) -> Any:
+        """The status of the one model."""
+        return self.get("/api/v1/models/m")[1]
 
     @property
     def anonymous_memory(self) -> int:
@@ -102,7 +110,7 @@ class Service(Machine):
         return json.loads(self.run(*line, "--json").stdout)
 
     def champion(self) -> int | None:
-        live = self.ask("status")["models"][0]["champion"]
+        live = self.model()["champion"]
         return None if live is None else int(live["version"])
 
 
@@ -272,7 +280,7 @@ def test_a_trainer_that_takes_too_much_memory_ends_alone(service: Service) -> No
     """The kernel ends the trainer, not the daemon, and the run has a reason."""
     need_time()
     service.take("warm.parquet", 50_000, 400)  # the worker is there: only the trainer is to come
-    service.wait(lambda: not service.ask("status")["models"][0]["active_run"], "nothing runs", 60.0)
+    service.wait(lambda: not service.model()["active_run"], "nothing runs", 60.0)
     pid, before = service.main_pid, service.champion()
     room = service.anonymous_memory + (15 << 20)  # less than its imports take
     service.shell(f"systemctl set-property --runtime ct-daemon MemoryMax={room} MemorySwapMax=0")
@@ -289,7 +297,7 @@ def test_a_trainer_that_takes_too_much_memory_ends_alone(service: Service) -> No
 
 
 def _last_failed(service: Service) -> Any:
-    newest = service.ask("runs")["runs"][0]
+    newest = service.get("/api/v1/models/m/runs")[1]["runs"][0]
     return newest if newest["state"] == "failed" else None
 
 
