@@ -31,6 +31,17 @@ PARTS = (
 """What a checkout has for the image; `.dockerignore` lets through fewer."""
 
 
+def copy_of_repository(copy: Path) -> Path:
+    """A new folder with what is needed to install from a checkout."""
+    copy.mkdir()
+    for name in PARTS:
+        if (REPOSITORY / name).is_dir():
+            shutil.copytree(REPOSITORY / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(REPOSITORY / name, copy / name)
+    return copy
+
+
 @pytest.fixture(scope="session")
 def docker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     """An engine."""
@@ -47,12 +58,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = python_home()
     if home is None:
         pytest.skip("no CPython that can be copied into a base image; set CT_DAEMON_PYTHON_HOME to one")
-    copy = tmp_path_factory.mktemp("checkout")
-    for name in PARTS:
-        if (REPOSITORY / name).is_dir():
-            shutil.copytree(REPOSITORY / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy(REPOSITORY / name, copy / name)
+    copy = copy_of_repository(tmp_path_factory.mktemp("checkout") / "repository")
     wheels = copy / "deploy/wheels"
     if ready := os.environ.get("CT_DAEMON_WHEELS"):
         for wheel in Path(ready).glob("*.whl"):

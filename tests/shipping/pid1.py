@@ -30,6 +30,7 @@ PROGRAMS = {
 POWEROFF = signal.SIGRTMIN + 4
 _BOOT = Path(__file__).with_name("boot.sh")
 
+_START = "#!/bin/sh\nset -eu\nroot=$1\n"
 PREPARE = """\
 #!/bin/sh
 # The new root gets what docs/how-to/systemd.md tells to do, but packages are shown, not installed.
@@ -49,7 +50,6 @@ main()
 END
 chmod 755 "$root/opt/ct-daemon/bin/ct-daemon"
 install -m 644 {deploy}/ct-daemon.service "$root/etc/systemd/system/"
-{hardened}
 install -D -m 644 {deploy}/sysusers.d/ct-daemon.conf "$root/etc/sysusers.d/ct-daemon.conf"
 systemd-sysusers --root="$root" ct-daemon.conf
 mkdir -p "$root/etc/ct-daemon" "$root/srv/inbox"
@@ -73,17 +73,17 @@ class Machine:
         New; holds what must outlive the boot script's own memory.
     more : str
         Lines of shell that also prepare the new root, ``$root``.
-    hardened : bool
-        With the hardened drop-in.
+    installed : bool
+        With the daemon, its unit and its user.
     """
 
-    def __init__(self, folder: Path, *, more: str = "", hardened: bool = False) -> None:
+    def __init__(self, folder: Path, *, more: str = "", installed: bool = True) -> None:
         self._name = f"ct-test-{os.getpid()}-{folder.name}"
         self._log = folder / "boot.log"
         base = folder / "base"
         base.mkdir(parents=True)
         prepare = folder / "prepare.sh"
-        prepare.write_text(_preparation(folder, more=more, hardened=hardened))
+        prepare.write_text(_preparation(folder, more) if installed else f"{_START}{more}\n")
         prepare.chmod(0o700)
         cgroups = folder / "cgroups"
         cgroups.write_text("".join(_cgroup_mounts()))
@@ -205,7 +205,7 @@ def _cgroup_mounts() -> Iterator[str]:
             yield f"{place} cgroup2 rw\n"
 
 
-def _preparation(folder: Path, *, more: str, hardened: bool) -> str:
+def _preparation(folder: Path, more: str) -> str:
     """The script that puts the daemon into the new root."""
     project = folder / "project"
     shutil.copytree(
@@ -215,8 +215,6 @@ def _preparation(folder: Path, *, more: str, hardened: bool) -> str:
     prefix = Path(sys.base_prefix)
     home = Path("/usr") if prefix == Path("/usr") else Path("/opt/python")
     deploy = REPOSITORY / "deploy"
-    name = "ct-daemon.service.d/hardened.conf"
-    drop_in = f'install -D -m 644 {deploy}/{name} "$root/etc/systemd/system/{name}"'
     return PREPARE.format(
         python=f"python{sys.version_info.major}.{sys.version_info.minor}",
         interpreter="" if home == Path("/usr") else _OTHER_HOME.format(prefix=prefix),
@@ -224,7 +222,6 @@ def _preparation(folder: Path, *, more: str, hardened: bool) -> str:
         project=project,
         packages=distribution("click").locate_file("."),
         deploy=deploy,
-        hardened=drop_in if hardened else "",
         more=more,
     )
 
