@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Sequence
 from datetime import datetime
@@ -12,8 +11,9 @@ from sqlalchemy import Connection
 
 from ct_daemon.codec import plain
 from ct_daemon.errors import UnknownNameError
+from ct_daemon.evaluation.degradation import matured, quality_of
 from ct_daemon.store.store import Store
-from ct_daemon.types import Batch, BatchStatus, Demand, Deployment, Outcome, Run
+from ct_daemon.types import Batch, BatchStatus, Demand, Deployment, Run
 
 RUN_ID = re.compile(r"r-[0-9a-f]{12}")
 RECENT_ROWS = 1000
@@ -52,38 +52,18 @@ def _live_quality(store: Store, tx: Connection, model: str, live: Deployment | N
     rows = sum(outcome.rows for outcome in outcomes)
     version = None if live is None else store.versions.find(tx, model, live.version)
     trained = None if version is None else version.quality
-    recent = _newest(outcomes, RECENT_ROWS)
+    recent = matured(outcomes, RECENT_ROWS)
+    lately = None if trained is None else quality_of(trained.metric, recent, trained)
     return {
         "live_error": None if rows == 0 else sum(o.error_sum for o in outcomes) / rows,
         "live_labelled_rows": rows,
         "quality": {
             "metric": None if trained is None else trained.metric,
-            "recent": None if trained is None else _in_metric(trained.metric, recent),
+            "recent": None if lately is None else lately.value,
             "recent_rows": sum(outcome.rows for outcome in recent),
             "at_training": None if trained is None else plain(trained),
         },
     }
-
-
-def _newest(outcomes: Sequence[Outcome], rows: int) -> tuple[Outcome, ...]:
-    """The newest outcomes that together have at most so many rows; the newest one whatever its size."""
-    taken: list[Outcome] = []
-    for outcome in reversed(outcomes):
-        if taken and sum(o.rows for o in taken) + outcome.rows > rows:
-            break
-        if outcome.rows:
-            taken.append(outcome)
-    return tuple(taken)
-
-
-def _in_metric(metric: str, outcomes: Sequence[Outcome]) -> float | None:
-    """The outcomes in the gate's metric; None if there are none, or it can't be had from them."""
-    rows = sum(outcome.rows for outcome in outcomes)
-    if rows == 0:
-        return None
-    error = sum(outcome.error_sum for outcome in outcomes) / rows
-    squared = sum(outcome.squared_sum for outcome in outcomes) / rows
-    return {"accuracy": 1.0 - error, "mae": error, "rmse": math.sqrt(squared)}.get(metric)
 
 
 def last_quarantined(store: Store, tx: Connection, model: str) -> dict[str, Any] | None:

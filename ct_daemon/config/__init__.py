@@ -7,6 +7,7 @@ from ct_daemon.config.service import Limits, Retention
 from ct_daemon.config.training import GateSettings, SklearnTrainer, TrainingLimits, TrainingSettings
 from ct_daemon.config.triggers import (
     ConceptDriftTrigger,
+    Disarm,
     DriftSettings,
     NewDataTrigger,
     OnDemandTrigger,
@@ -19,6 +20,7 @@ __all__ = [
     "ConceptDriftTrigger",
     "Config",
     "DataSettings",
+    "Disarm",
     "DriftSettings",
     "FilesSource",
     "GateSettings",

@@ -70,6 +70,12 @@ class Firings:
             return None, None
         return waiting[0].at, waiting[-1].at
 
+    def waits(self, tx: Connection, firing: Firing) -> bool:
+        """Whether no run has answered this evidence yet."""
+        same = (_T.c.model == firing.model) & (_T.c.trigger == firing.trigger)
+        found = select(_T.c.seq).where(same, _T.c.dedupe_key == firing.dedupe_key, schema.UNANSWERED)
+        return tx.execute(found.limit(1)).first() is not None
+
     def answer(self, tx: Connection, model: str, run_id: str) -> None:
         """The run answers all firings that no run has answered yet."""
         tx.execute(update(_T).where(_T.c.model == model, schema.UNANSWERED).values(run_id=run_id))

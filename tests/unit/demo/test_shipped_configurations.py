@@ -18,7 +18,14 @@ from ct_daemon.config import Config, load
 FOLDER = Path(__file__).parents[3] / "config"
 REFERENCE = FOLDER / "ct-daemon.yaml"
 
-NOT_THE_DEFAULT = {"data.row_id", "data.time", "triggers.new_data.rows"}
+NOT_THE_DEFAULT = {
+    "data.row_id",
+    "data.time",
+    "triggers.new_data.rows",
+    "triggers.concept_drift.disarm.psi",
+    "triggers.performance_drop.absolute",
+    "triggers.schedule.cron",
+}
 """Default none, but shown with a value, because other settings of the file need them. Their comments say so."""
 
 
