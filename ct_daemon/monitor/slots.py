@@ -10,7 +10,7 @@ end of a pause would bring a run that nobody expects.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy import Connection
 
@@ -18,6 +18,9 @@ from ct_daemon.calendars import MOST, Calendar, Slots
 from ct_daemon.store.store import Store
 from ct_daemon.types import Decision, Rule
 from ct_daemon.words import counted
+
+STEP_BACK = timedelta(days=1)
+"""A clock that is set back by less brings no slot twice."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,15 +49,15 @@ def note_slots(
         return None
     calendar, state = timetable.calendar, store.models.state(tx, model)
     seen = state.schedule_seen_at
-    if seen is None or state.schedule != str(calendar) or seen > wall:
-        # First seen, changed, or the clock was set back: slots count from now on.
+    if seen is None or state.schedule != str(calendar) or seen - wall > STEP_BACK:
+        # First seen, changed, or the clock has come back from far in the future: slots count from now on.
         store.models.set_schedule_seen(tx, model, str(calendar), wall)
         return calendar.after(wall)
-    came = calendar.due(seen, wall)
+    came = calendar.due(seen, wall)  # none where the clock was set back a little: these are recorded
     if came is not None:
         _record(store, tx, model, timetable, came, since)
         store.models.set_schedule_seen(tx, model, str(calendar), came.newest)
-    return calendar.after(wall)
+    return calendar.after(max(wall, seen))
 
 
 def _record(
