@@ -140,6 +140,30 @@ def runs_document(store: Store, model: str | None, *, limit: int) -> dict[str, A
         return {"runs": [run_document(run) for run in store.runs.list(tx, model, limit=limit)]}
 
 
+def slots_document(
+    store: Store, model: str, *, following: datetime | None, before: int | None = None, limit: int = 100
+) -> dict[str, Any]:
+    """The newest slots of a model's schedule; `following` is when the next one comes."""
+    with store.read() as tx:
+        found = store.slots.list(tx, model, before_seq=before, limit=limit)
+    return {
+        "model": model,
+        "next_at": _time(following),
+        "slots": [
+            {
+                "seq": slot.seq,
+                "due_at": _time(slot.due_at),
+                "first_at": _time(slot.first_at),
+                "count": slot.count,
+                "end": slot.skipped or ("waiting" if slot.run_id is None else "run"),
+                "run": slot.run_id,
+                "detail": slot.detail,
+            }
+            for slot in found
+        ],
+    }
+
+
 def versions_document(store: Store, model: str) -> dict[str, Any]:
     """Versions and deployments of one model, newest first."""
     with store.read() as tx:

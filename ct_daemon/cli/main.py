@@ -33,6 +33,7 @@ for command in (
     look.runs,
     look.batches,
     look.versions,
+    look.slots,
     look.explain,
     look.drift,
     doctor.doctor,
