@@ -48,7 +48,7 @@ class Door:
     Parameters
     ----------
     hosts : frozenset of str
-        Names that the Host header may have, with a port or without, in lower case.
+        Names that the Host header may have, in lower case; one without a port is allowed with any.
     book : callable
         The tokens at this moment.
     rates : Rates
@@ -63,12 +63,12 @@ class Door:
     body_timeout_s: float
 
 
-def hosts_allowed(host: str, port: int, more: tuple[str, ...]) -> frozenset[str]:
-    """The Host headers that mean this daemon. A name given without a port is allowed with any that a proxy has."""
+def hosts_allowed(host: str, more: tuple[str, ...]) -> frozenset[str]:
+    """The names that mean this daemon. One without a port stands with any: tunnels and proxies have their own."""
     literal = f"[{host}]" if ":" in host else host
     unspecified = host in ("0.0.0.0", "::")  # noqa: S104  (compared, not bound)
     own = _LOOPBACK if unspecified else (*_LOOPBACK, literal.lower())
-    return frozenset((*own, *(f"{name}:{port}" for name in own), *more))
+    return frozenset((*own, *more))
 
 
 class Guard:

@@ -31,8 +31,8 @@ def read_secret(place: str, environment: Mapping[str, str]) -> str:
         raise ConfigError(
             f"can't read the secret file {place}: {said}", reason="secret_unreadable"
         ) from error
-    with os.fdopen(handle, "rb") as stream:
-        about = os.fstat(stream.fileno())
+    try:
+        about = os.fstat(handle)
         if not stat.S_ISREG(about.st_mode):
             raise ConfigError(f"the secret file {path} is no regular file", reason="secret_unreadable")
         if not guarded and about.st_mode & 0o077:
@@ -40,7 +40,9 @@ def read_secret(place: str, environment: Mapping[str, str]) -> str:
                 f"the secret file {path} may be read or written by others than its owner: chmod 600 {path}",
                 reason="secret_exposed",
             )
-        raw = stream.read(MAX_BYTES + 1)
+        raw = os.read(handle, MAX_BYTES + 1)  # one read is the whole of a small regular file
+    finally:
+        os.close(handle)
     if len(raw) > MAX_BYTES:
         raise ConfigError(f"{path} is larger than {MAX_BYTES // 1024} KiB", reason="secret_unreadable")
     try:

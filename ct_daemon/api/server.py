@@ -87,7 +87,7 @@ class ApiServer:
         self.address = (tcp.getsockname()[0], tcp.getsockname()[1])
         host, _ = split_address(self._settings.listen or "")
         door = Door(
-            hosts=hosts_allowed(host, self.address[1], self._settings.hosts),
+            hosts=hosts_allowed(host, self._settings.hosts),
             book=lambda: self._book,
             rates=Rates(self._settings.rate, monotonic),
             at_once=AtOnce(),

@@ -1,4 +1,4 @@
-"""Hooks as they come in: signatures of Standard Webhooks, and what Alertmanager sends. Nothing here asks for a run."""
+"""Hooks as they come in: Standard Webhooks signatures, and what Alertmanager sends. Nothing here asks for a run."""
 
 from __future__ import annotations
 
