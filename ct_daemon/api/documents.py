@@ -33,7 +33,7 @@ Key = Annotated[
 LastEvent = Annotated[
     str | None, Header(alias="Last-Event-ID", max_length=40, description="Go on after this event.")
 ]
-ModelPath = Annotated[str, Path(max_length=2000, description="A configured model.")]
+ModelPath = Annotated[str, Path(description="A configured model.")]
 
 
 class Strict(BaseModel):

@@ -23,6 +23,8 @@ from ct_daemon.api.tokens import LOCAL, Caller, TokenBook
 log = structlog.get_logger(__name__)
 
 MAX_BODY_BYTES = 64 * 1024
+MAX_HEADERS, MAX_HEADER_BYTES = 100, 32 * 1024
+"""Names and values of one request, all together."""
 DRAIN_S = 0.5
 """So long a refused request's body is waited for."""
 CALLER = "ct_daemon.caller"
@@ -106,6 +108,8 @@ class Guard:
 
     def _admit(self, scope: Scope, headers: _Headers) -> str | None:
         """Let a request in, or raise `Refused`; the client whose request is now under way."""
+        if headers.too_many:
+            raise Refused(431, "headers_too_large", f"at most {MAX_HEADERS} headers of {MAX_HEADER_BYTES} bytes")
         if headers.all("transfer-encoding"):
             raise Refused(411, "length_required", "send the body with a Content-Length")
         if self._door is None:
@@ -184,6 +188,11 @@ class _Headers:
 
     def __init__(self, scope: Scope) -> None:
         self._raw: list[tuple[bytes, bytes]] = scope["headers"]
+
+    @property
+    def too_many(self) -> bool:
+        """More, or larger ones, than any client of ours sends."""
+        return len(self._raw) > MAX_HEADERS or sum(len(k) + len(v) for k, v in self._raw) > MAX_HEADER_BYTES
 
     def all(self, name: str) -> list[str]:
         """The values of all headers of that name."""

@@ -74,7 +74,7 @@ def problem(status: int, reason: str, detail: str) -> dict[str, Any]:
 
 def described(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The `responses` of a route that may answer with these problems, besides those that every route has."""
-    known = {*statuses, 400, 401, 403, 408, 413, 429, 503, 507}
+    known = {*statuses, 400, 401, 403, 408, 411, 413, 429, 431, 503, 507}
     return {
         status: {
             "description": HTTPStatus(status).phrase,

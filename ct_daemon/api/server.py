@@ -17,7 +17,7 @@ import uvicorn
 
 from ct_daemon.api.app import create_app
 from ct_daemon.api.connections import Connection, Crowd
-from ct_daemon.api.guard import Door, Guard, hosts_allowed
+from ct_daemon.api.guard import MAX_HEADER_BYTES, Door, Guard, hosts_allowed
 from ct_daemon.api.rates import AtOnce, Rates
 from ct_daemon.api.secret_files import read_secret
 from ct_daemon.api.services import Services
@@ -164,7 +164,7 @@ def _served(guard: Guard, crowd: Crowd) -> uvicorn.Config:
         proxy_headers=False,  # a header must not say who a client is
         server_header=False,
         timeout_graceful_shutdown=5,
-        h11_max_incomplete_event_size=32 * 1024,
+        h11_max_incomplete_event_size=2 * MAX_HEADER_BYTES,
     )
 
 

@@ -221,6 +221,6 @@ def test_an_address_that_is_taken_is_a_fault_of_the_configuration(serve: Callabl
         api.server._settings = api.server._settings.model_copy(
             update={"listen": f"127.0.0.1:{taken.getsockname()[1]}"}
         )
-        with pytest.raises(ConfigError, match="can't listen on api.listen") as caught:
+        with pytest.raises(ConfigError, match=r"can't listen on api\.listen") as caught:
             api.server.start()
     assert caught.value.reason == "cannot_listen"
