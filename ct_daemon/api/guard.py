@@ -109,7 +109,9 @@ class Guard:
     def _admit(self, scope: Scope, headers: _Headers) -> str | None:
         """Let a request in, or raise `Refused`; the client whose request is now under way."""
         if headers.too_many:
-            raise Refused(431, "headers_too_large", f"at most {MAX_HEADERS} headers of {MAX_HEADER_BYTES} bytes")
+            raise Refused(
+                431, "headers_too_large", f"at most {MAX_HEADERS} headers of {MAX_HEADER_BYTES} bytes"
+            )
         if headers.all("transfer-encoding"):
             raise Refused(411, "length_required", "send the body with a Content-Length")
         if self._door is None:
