@@ -22,11 +22,18 @@ LOOK_EVERY_S = 0.5
 HEARTBEAT_S = 15.0
 HEARTBEAT = b": still here\n\n"
 KIND = "text/event-stream"
+_EVENT = {
+    "type": "object",
+    "description": "One event; its data is a JSON document.",
+    "required": ["id", "event", "data"],
+    "properties": {
+        "id": {"type": "string", "description": "For Last-Event-ID."},
+        "event": {"type": "string", "enum": ["waiting", "run", "move", "metrics", "end"]},
+        "data": {"type": "string", "contentMediaType": "application/json"},
+    },
+}
 DESCRIBED: dict[int | str, dict[str, Any]] = {
-    200: {
-        "description": f"{HTTPStatus.OK.phrase}: events waiting, run, move, metrics, end",
-        "content": {KIND: {"schema": {"type": "string"}}},
-    }
+    200: {"description": HTTPStatus.OK.phrase, "content": {KIND: {"schema": _EVENT}}}
 }
 """The answer of a stream in the OpenAPI document."""
 
