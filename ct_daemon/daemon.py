@@ -218,6 +218,7 @@ class Daemon:
         """No new ticks, then no new claims and the trainers, then the worker; HTTP last, so that it can answer."""
         log.info("daemon.draining")
         self._closing.set()
+        self._parts.control.stopping = True
         self._watcher.close()
         if self._scheduler.running:
             self._scheduler.pause()  # else jobs that are due while it shuts down complain

@@ -118,7 +118,7 @@ def build(
         wake=wake,
         clock=clock,
     )
-    api = ApiServer(control=control, store=store, folders=folders, models=tuple(config.models))
+    api = ApiServer(control=control, store=store, folders=folders, settings=config.api, hooks=config.hooks)
     return Parts(
         store=store,
         worker=worker,

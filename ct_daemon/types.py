@@ -247,7 +247,7 @@ class Demand:
     id: str
     model: str
     origin: str
-    """`signal`, `http`, `cli`, `spool`."""
+    """`signal`, `http`, `cli`, `spool`, `webhook`, `alertmanager`."""
     dedupe_key: str
     force: bool
     asked_at: datetime

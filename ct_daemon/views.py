@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection
 
@@ -14,6 +14,8 @@ from ct_daemon.errors import UnknownNameError
 from ct_daemon.evaluation.degradation import matured, quality_of
 from ct_daemon.store.store import Store
 from ct_daemon.types import Batch, BatchStatus, Demand, Deployment, Run
+
+T = TypeVar("T")
 
 RUN_ID = re.compile(r"r-[0-9a-f]{12}")
 RECENT_ROWS = 1000
@@ -87,9 +89,18 @@ def _last_decision(store: Store, tx: Connection, model: str) -> dict[str, Any] |
 
 
 def status_document(store: Store, models: Sequence[str], *, daemon: dict[str, Any]) -> dict[str, Any]:
-    """All models."""
+    """These models."""
     with store.read() as tx:
         return {"daemon": daemon, "models": [model_document(store, tx, model) for model in models]}
+
+
+def page(found: Sequence[T], limit: int, cursor: Callable[[T], Any]) -> tuple[Sequence[T], Any]:
+    """The first `limit` of what was found, and where the next page begins (None: there is none).
+
+    To be asked with one more than the limit.
+    """
+    shown = found[:limit]
+    return shown, cursor(shown[-1]) if len(found) > limit else None
 
 
 def run_document(run: Run) -> dict[str, Any]:
@@ -134,10 +145,14 @@ def run_with_transitions(store: Store, run_id: str) -> dict[str, Any]:
     return document
 
 
-def runs_document(store: Store, model: str | None, *, limit: int) -> dict[str, Any]:
-    """The newest runs."""
+def runs_document(
+    store: Store, model: str | None, *, limit: int, state: str | None = None, before: str | None = None
+) -> dict[str, Any]:
+    """The newest runs, from before the run `before`."""
     with store.read() as tx:
-        return {"runs": [run_document(run) for run in store.runs.list(tx, model, limit=limit)]}
+        found = store.runs.list(tx, model, state=state, before=before, limit=limit + 1)
+    runs, following = page(found, limit, lambda run: run.id)
+    return {"runs": [run_document(run) for run in runs], "next": following}
 
 
 def slots_document(
@@ -145,10 +160,12 @@ def slots_document(
 ) -> dict[str, Any]:
     """The newest slots of a model's schedule; `following` is when the next one comes."""
     with store.read() as tx:
-        found = store.slots.list(tx, model, before_seq=before, limit=limit)
+        found = store.slots.list(tx, model, before_seq=before, limit=limit + 1)
+    shown, older = page(found, limit, lambda slot: slot.seq)
     return {
         "model": model,
         "next_at": _time(following),
+        "next": older,
         "slots": [
             {
                 "seq": slot.seq,
@@ -159,20 +176,24 @@ def slots_document(
                 "run": slot.run_id,
                 "detail": slot.detail,
             }
-            for slot in found
+            for slot in shown
         ],
     }
 
 
-def versions_document(store: Store, model: str) -> dict[str, Any]:
-    """Versions and deployments of one model, newest first."""
+def versions_document(
+    store: Store, model: str, *, limit: int = 1000, before: int | None = None
+) -> dict[str, Any]:
+    """Versions and deployments of one model, newest first, versions from before number `before`."""
     with store.read() as tx:
         live = store.deployments.live(tx, model)
+        found = store.versions.list(tx, model, before=before, limit=limit + 1)
+        shown, following = page(found, limit, lambda version: version.version)
         versions = [
             plain(version)
             | {"live": live is not None and live.version == version.version}
             | {"trained_rows": _trained_rows(store, tx, version.run_id)}
-            for version in store.versions.list(tx, model)
+            for version in shown
         ]
         deployments = store.deployments.list(tx, model, limit=100)
     return {
@@ -180,6 +201,7 @@ def versions_document(store: Store, model: str) -> dict[str, Any]:
         "champion": None if live is None else live.version,
         "versions": versions,
         "deployments": [deployment_document(deployment) for deployment in deployments],
+        "next": following,
     }
 
 
@@ -194,17 +216,24 @@ def _trained_rows(store: Store, tx: Connection, run_id: str) -> int | None:
 
 
 def batches_document(
-    store: Store, models: Sequence[str], *, status: BatchStatus | None, limit: int
+    store: Store,
+    models: Sequence[str],
+    *,
+    status: BatchStatus | None,
+    limit: int,
+    before: int | None = None,
 ) -> dict[str, Any]:
-    """The newest files of some models, whatever became of them."""
+    """The newest files of some models, whatever became of them, from before number `before`."""
     with store.read() as tx:
         found = [
             batch
             for model in models
-            for batch in store.batches.list(tx, model, status=status, newest_first=True, limit=limit)
+            for batch in store.batches.list(
+                tx, model, status=status, before_seq=before, newest_first=True, limit=limit + 1
+            )
         ]
-    newest = sorted(found, key=lambda batch: -batch.seq)[:limit]
-    return {"batches": [batch_document(batch) for batch in newest]}
+    newest, following = page(sorted(found, key=lambda batch: -batch.seq), limit, lambda batch: batch.seq)
+    return {"batches": [batch_document(batch) for batch in newest], "next": following}
 
 
 def demand_document(demand: Demand) -> dict[str, Any]:

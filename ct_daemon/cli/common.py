@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import click
 
 from ct_daemon.config import Config, load
+from ct_daemon.config.values import parse_duration
 from ct_daemon.errors import ConfigError, CtDaemonError
 from ct_daemon.terminal import printable, width, wrapped
 from ct_daemon.views import require_model
@@ -62,6 +63,19 @@ class Key(click.ParamType[str]):
         if not (1 <= len(key) <= MAX_KEY and key.isascii() and key.isprintable()):
             self.fail(f"a key is 1 to {MAX_KEY} printable ASCII characters", param, ctx)
         return key
+
+
+class Seconds(click.ParamType[float]):
+    """A length of time as the configuration writes it, in seconds."""
+
+    name = "duration"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The seconds, or a usage error."""
+        try:
+            return parse_duration(float(value) if value.replace(".", "", 1).isdigit() else value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
 
 
 def say(text: str = "", **style: Any) -> None:  # noqa: ANN401  (handed to click.style)

@@ -1,7 +1,9 @@
 """The settings: one file a section, `file.py` reads them all. These names are what the other rooms use."""
 
+from ct_daemon.config.api import ApiSettings
 from ct_daemon.config.data import DataSettings, FilesSource
 from ct_daemon.config.file import Config, load, parse
+from ct_daemon.config.hooks import HookKind, HookSettings
 from ct_daemon.config.model import AliasTarget, ModelSettings
 from ct_daemon.config.service import Limits, Retention
 from ct_daemon.config.training import GateSettings, SklearnTrainer, TrainingLimits, TrainingSettings
@@ -17,6 +19,7 @@ from ct_daemon.config.triggers import (
 
 __all__ = [
     "AliasTarget",
+    "ApiSettings",
     "ConceptDriftTrigger",
     "Config",
     "DataSettings",
@@ -24,6 +27,8 @@ __all__ = [
     "DriftSettings",
     "FilesSource",
     "GateSettings",
+    "HookKind",
+    "HookSettings",
     "Limits",
     "ModelSettings",
     "NewDataTrigger",

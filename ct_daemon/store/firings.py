@@ -80,9 +80,22 @@ class Firings:
         """The run answers all firings that no run has answered yet."""
         tx.execute(update(_T).where(_T.c.model == model, schema.UNANSWERED).values(run_id=run_id))
 
-    def list(self, tx: Connection, model: str, limit: int = 100) -> tuple[RecordedFiring, ...]:
-        """Firings, newest first."""
-        rows = tx.execute(select(_T).where(_T.c.model == model).order_by(_T.c.seq.desc()).limit(limit))
+    def list(
+        self,
+        tx: Connection,
+        model: str,
+        limit: int = 100,
+        *,
+        trigger: TriggerKind | None = None,
+        before_seq: int | None = None,
+    ) -> tuple[RecordedFiring, ...]:
+        """Firings of one trigger or of all, newest first, from before `before_seq`."""
+        found = select(_T).where(_T.c.model == model)
+        if trigger is not None:
+            found = found.where(_T.c.trigger == trigger)
+        if before_seq is not None:
+            found = found.where(_T.c.seq < before_seq)
+        rows = tx.execute(found.order_by(_T.c.seq.desc()).limit(limit))
         return tuple(
             RecordedFiring(
                 seq=row.seq,
