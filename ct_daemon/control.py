@@ -11,6 +11,7 @@ from datetime import datetime
 import structlog
 from sqlalchemy import Connection
 
+from ct_daemon.config import ModelSettings
 from ct_daemon.errors import (
     ArtifactError,
     ConflictError,
@@ -76,6 +77,17 @@ class Control:
     ) -> None:
         self._store, self._shops, self._monitor, self._executor = store, shops, monitor, executor
         self._emit, self._wake, self._clock = emit, wake, clock
+        self.stopping = False
+        """Set when the daemon has begun to stop: wishes are still recorded, for the next start."""
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Names of the models under care."""
+        return tuple(self._shops)
+
+    def settings(self, model: str) -> ModelSettings:
+        """What is configured for a model."""
+        return self._shop(model).settings
 
     def request_run(
         self,
@@ -92,7 +104,7 @@ class Control:
         Parameters
         ----------
         origin : str
-            ``signal``, ``http``, ``cli`` or ``spool``.
+            ``signal``, ``http``, ``cli``, ``spool``, ``webhook`` or ``alertmanager``.
         key : str, optional
             Idempotency key: the same key gives the same demand.
         force : bool

@@ -218,6 +218,7 @@ class Daemon:
         """No new ticks, then no new claims and the trainers, then the worker; HTTP last, so that it can answer."""
         log.info("daemon.draining")
         self._closing.set()
+        self._parts.control.stopping = True
         self._watcher.close()
         if self._scheduler.running:
             self._scheduler.pause()  # else jobs that are due while it shuts down complain
@@ -272,9 +273,10 @@ class Daemon:
         if failures:
             wait = min(RETRY_S * 2.0 ** min(failures - 1, 10), LONGEST_RETRY_S)
             self._come_back(model, wait, "again", only_if_new=False)
-        if tick.decision is not None and tick.decision.decision.retry_at is not None:
-            wait = (tick.decision.decision.retry_at - tick.decision.decision.now).total_seconds()
-            self._come_back(model, min(max(wait, 0.05), LONGEST_NAP_S), "retry", only_if_new=False)
+        if tick.look_again_s is not None:
+            self._come_back(
+                model, min(max(tick.look_again_s, 0.05), LONGEST_NAP_S), "retry", only_if_new=False
+            )
 
     def _come_back(self, model: str, wait_s: float, why: str, *, only_if_new: bool) -> None:
         self._scheduler.add_job(

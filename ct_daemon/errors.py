@@ -126,3 +126,38 @@ class DeployError(CtDaemonError):
 
     exit_code = 9
     default_reason = "deploy_failed"
+
+
+class RunRejectedError(CtDaemonError):
+    """The run that was waited for ended without a better version: bad data, or the gate refused the candidate."""
+
+    exit_code = 10
+    default_reason = "run_rejected"
+
+
+class RunFailedError(CtDaemonError):
+    """The run that was waited for broke."""
+
+    exit_code = 11
+    default_reason = "run_failed"
+
+
+class RunCancelledError(CtDaemonError):
+    """The run that was waited for was cancelled, or the demand was taken back."""
+
+    exit_code = 12
+    default_reason = "run_cancelled"
+
+
+class RunRolledBackError(CtDaemonError):
+    """The run that was waited for went live and was taken back: it did not verify."""
+
+    exit_code = 13
+    default_reason = "run_rolled_back"
+
+
+class WaitTimeoutError(CtDaemonError):
+    """What was waited for did not come in time; it goes on without the waiter."""
+
+    exit_code = 14
+    default_reason = "wait_timeout"

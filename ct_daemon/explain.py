@@ -17,7 +17,7 @@ from ct_daemon.triggers.on_demand import demands_of
 from ct_daemon.types import Decision, Demand, Firing, Quiet, RecordedDecision, Rule, TriggerKind
 from ct_daemon.words import counted
 
-BAR, SHORT_BAR = 20, 10
+BAR, SHORT_BAR = 20, 7
 """Characters of a full bar, and of one on a narrow terminal."""
 NARROW = 100
 """Narrower than this a terminal is narrow."""
@@ -28,10 +28,10 @@ RULES = {
     Rule.RUN_ACTIVE: "one run at a time, and one is under way",
     Rule.JOINED: "a run that has not read its data yet serves the demand",
     Rule.TOO_FEW_ROWS: "too few labelled rows to train on",
-    Rule.COOLDOWN: "rest after a useful run or a rollback",
+    Rule.COOLDOWN: "rest after a useful run or a rollback; a ceiling passes over it",
     Rule.BACK_OFF: "longer and longer waits after failed and rejected runs",
     Rule.BUDGET: "no more runs in this period",
-    Rule.COALESCING: "waiting for evidence to settle, so that one run answers all of it",
+    Rule.COALESCING: "waiting for evidence to settle, so that one run answers all of it; a ceiling passes over it",
     Rule.DEMANDED: "a person asked; cooldown, back-off, budget and coalescing don't apply",
     Rule.FIRED: "a trigger fired and no rule held it back",
 }
@@ -112,7 +112,7 @@ def _evidence(recorded: RecordedDecision, width: int) -> Iterator[tuple[str, str
     yield "", "evidence, as share of what is needed:"
     size = BAR if width >= NARROW else SHORT_BAR
     for entry in (*map(_fired, decision.firings), *map(_quiet, decision.quiet)):
-        yield f"  {entry['trigger']:<13} {_bar(entry, size)}  ", entry["reason"]
+        yield f"  {entry['trigger']:<16} {_bar(entry, size)}  ", entry["reason"]
     for firing in _drift_firings(decision):
         yield "", ""
         yield from _drift(firing.evidence)

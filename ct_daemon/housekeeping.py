@@ -88,6 +88,7 @@ def _forget(store: Store, model: str, settings: ModelSettings, keep: Retention) 
         )
         if not gone.nothing:
             forget(tx, model, gone)
+        store.slots.keep(tx, model, keep.decisions)
     return gone
 
 

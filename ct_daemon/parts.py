@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from ct_daemon.api.server import ApiServer
-from ct_daemon.config import Config, ModelSettings
+from ct_daemon.config import Config, Disarm, ModelSettings, TriggerSettings
 from ct_daemon.control import Control
 from ct_daemon.deployment.alias import AliasTarget
 from ct_daemon.folders import StateFolder
 from ct_daemon.monitor.monitor import Monitor
+from ct_daemon.monitor.slots import Timetable
 from ct_daemon.monitor.watch import Watch
 from ct_daemon.pipeline.executor import Executor, ExecutorSettings
 from ct_daemon.pipeline.workshop import Workshop
@@ -21,9 +22,12 @@ from ct_daemon.sources.files import FolderSource
 from ct_daemon.store.store import Store
 from ct_daemon.training.runner import ProcessRunner
 from ct_daemon.triggers.concept_drift import ConceptDrift
+from ct_daemon.triggers.control import EveryN, Never
 from ct_daemon.triggers.initial import Initial
 from ct_daemon.triggers.new_data import NewData
 from ct_daemon.triggers.on_demand import OnDemand
+from ct_daemon.triggers.performance_drop import PerformanceDrop
+from ct_daemon.triggers.schedule import Schedule
 from ct_daemon.types import BatchKind, Event
 from ct_daemon.workers.client import WorkerProcess
 
@@ -114,7 +118,7 @@ def build(
         wake=wake,
         clock=clock,
     )
-    api = ApiServer(control=control, store=store, folders=folders, models=tuple(config.models))
+    api = ApiServer(control=control, store=store, folders=folders, settings=config.api, hooks=config.hooks)
     return Parts(
         store=store,
         worker=worker,
@@ -134,15 +138,12 @@ def watch_of(model: str, settings: ModelSettings, folders: StateFolder) -> Watch
     if settings.labels is not None:
         sources.append(FolderSource("labels", BatchKind.LABELS, settings.labels, staging))
     triggers: list[Trigger] = [OnDemand(), Initial(min_rows=settings.training.min_rows)]
-    new_data, drift = settings.triggers.new_data, settings.triggers.concept_drift
-    if new_data is not None:
-        triggers.append(NewData(rows=new_data.rows, files=new_data.files))
-    windows = 1
-    if drift is not None:
-        windows = drift.looks_at
-        triggers.append(
-            ConceptDrift(psi=drift.psi, ks=drift.ks, columns=drift.columns, windows=drift.windows, of=windows)
-        )
+    triggers += _evidence(settings.triggers)
+    chosen = settings.triggers
+    timetable = None
+    if chosen.schedule is not None:
+        timetable = Timetable(calendar=chosen.schedule.calendar(model), missed=chosen.schedule.missed)
+        triggers.append(Schedule(rule=timetable.calendar.rule))
     rules = settings.policy
     policy = Policy(
         cooldown_s=rules.cooldown,
@@ -158,5 +159,37 @@ def watch_of(model: str, settings: ModelSettings, folders: StateFolder) -> Watch
         sources=tuple(sources),
         triggers=tuple(triggers),
         policy=policy,
-        windows=windows,
+        windows=1 if chosen.concept_drift is None else chosen.concept_drift.looks_at,
+        labels=1 if chosen.performance_drop is None else chosen.performance_drop.labels,
+        timetable=timetable,
     )
+
+
+def _evidence(chosen: TriggerSettings) -> list[Trigger]:
+    """The triggers that look at data, as far as they are configured."""
+    found: list[Trigger] = []
+    new, drift, drop, control = chosen.new_data, chosen.concept_drift, chosen.performance_drop, chosen.control
+    if new is not None:
+        found.append(NewData(rows=new.rows, files=new.files, max_rows=new.max_rows, max_age_s=new.max_age))
+    if drift is not None:
+        disarm = drift.disarm or Disarm()
+        found.append(
+            ConceptDrift(
+                psi=drift.psi,
+                ks=drift.ks,
+                columns=drift.columns,
+                among=None if drift.among is None else frozenset(drift.among),
+                windows=drift.windows,
+                of=drift.of or drift.windows,
+                disarm_psi=disarm.psi,
+                disarm_ks=disarm.ks,
+            )
+        )
+    if drop is not None:
+        found.append(
+            PerformanceDrop(min_labels=drop.min_labels, absolute=drop.absolute, relative=drop.relative)
+        )
+    if control is not None:
+        n = 1 if control.fire == "always" else control.n
+        found.append(Never() if control.fire == "never" else EveryN(n=n))
+    return found

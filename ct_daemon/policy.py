@@ -12,15 +12,18 @@ no  applies when                                                verdict        r
     ... or else                                                 HOLD           RUN_ACTIVE
 4   fewer labelled rows than a training needs                   HOLD           TOO_FEW_ROWS
 5   a person asked (serves all waiting demands)                 START          DEMANDED
-6   cooldown after the last useful run or rollback              HOLD           COOLDOWN
+6   cooldown after the last useful run or rollback (*)          HOLD           COOLDOWN
 7   back-off: k failed or rejected runs since the last          HOLD           BACK_OFF
     useful one; min(longest, first * 2^(k-1)) after the
     end of the last of them; cancelled ones don't count
 8   as many runs as the budget has started in its period        HOLD           BUDGET
 9   coalescing: evidence came within the last `coalesce_s`,     HOLD           COALESCING
-    and the first of it within ten times that
+    and the first of it within ten times that (*)
 10  otherwise                                                   START          FIRED
 ==  ==========================================================  =============  =====================
+
+(*) passed over where a ceiling is reached that no run has answered: a model must not grow older than its owner allows
+because something else happened lately. Back-off and budget hold it: they bound what failing costs.
 
 A demand waits in the ledger until a run serves it: rules 2 to 4 make it wait, none makes it vanish. `force` skips
 joining: such a demand gets a run that starts after it.
@@ -55,7 +58,15 @@ from ct_daemon.words import counted
 COALESCE_AT_MOST = 10
 """Evidence that keeps coming is waited for no longer than so many times `coalesce_s`."""
 _TRIGGERS = tuple(TriggerKind)
-_NEAREST = (TriggerKind.NEW_DATA, TriggerKind.CONCEPT_DRIFT, TriggerKind.ON_DEMAND, TriggerKind.INITIAL)
+_NEAREST = (
+    TriggerKind.NEW_DATA,
+    TriggerKind.CONCEPT_DRIFT,
+    TriggerKind.PERFORMANCE_DROP,
+    TriggerKind.SCHEDULE,
+    TriggerKind.ON_DEMAND,
+    TriggerKind.INITIAL,
+    TriggerKind.CONTROL,
+)
 """Where no number says which trigger is nearest."""
 
 
@@ -168,7 +179,7 @@ class Policy:
         if rollback_at is not None:
             since[rollback_at] = f"the rollback of {moment(rollback_at)}"
         ends_at = free_at(case.now, since, self.cooldown_s)
-        if ends_at == case.now:
+        if ends_at == case.now or case.situation.ceiling:
             return None
         return _hold(
             Rule.COOLDOWN,
@@ -217,7 +228,7 @@ class Policy:
             return None
         longest_at = first + length(COALESCE_AT_MOST * self.coalesce_s)
         ends_at = min(free_at(case.now, (last,), self.coalesce_s), longest_at)
-        if ends_at <= case.now:
+        if ends_at <= case.now or case.situation.ceiling:
             return None
         return _hold(
             Rule.COALESCING,

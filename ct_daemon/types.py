@@ -234,6 +234,10 @@ class TriggerKind(StrEnum):
     CONCEPT_DRIFT = "concept_drift"
     INITIAL = "initial"
     """No model yet and enough labelled rows: the first training."""
+    SCHEDULE = "schedule"
+    PERFORMANCE_DROP = "performance_drop"
+    CONTROL = "control"
+    """`never`, `always`, `every_n`: what a detector is held against."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -243,13 +247,40 @@ class Demand:
     id: str
     model: str
     origin: str
-    """`signal`, `http`, `cli`, `spool`."""
+    """`signal`, `http`, `cli`, `spool`, `webhook`, `alertmanager`."""
     dedupe_key: str
     force: bool
     asked_at: datetime
     run_id: str | None = None
     cancelled: bool = False
     note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slot:
+    """A moment of a schedule that came (wall clock). It waits until a run serves it or it is skipped for a reason.
+
+    One row may stand for several skipped slots in a row: `count` of them, the first at `first_at`.
+    """
+
+    seq: int
+    model: str
+    due_at: datetime
+    first_at: datetime
+    count: int = 1
+    run_id: str | None = None
+    skipped: str | None = None
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Performance:
+    """The live version on matured labels, and how it did when it was made (`reference`)."""
+
+    live: Quality
+    reference: Quality
+    last_batch_seq: int
+    """The newest batch of which labels are known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -268,6 +299,14 @@ class Observation:
     demands: tuple[Demand, ...] = ()
     windows: tuple[Window, ...] = ()
     """Drift windows measured against the live baseline, oldest first."""
+    trained_at: datetime | None = None
+    """When the run that made the live version was decided (model time)."""
+    performance: Performance | None = None
+    """None where no label of rows that the live version scored is known."""
+    slot: Slot | None = None
+    """The slot of the schedule that waits for a run."""
+    next_slot_at: datetime | None = None
+    """When the next one is due (model time)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -279,6 +318,10 @@ class Firing:
     dedupe_key: str
     reason: str
     evidence: JsonDict = field(default_factory=dict)
+    ceiling: bool = False
+    """A bound that must hold: cooldown and coalescing don't make it wait."""
+    due_at: datetime | None = None
+    """When time alone changes this answer (model time)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -290,6 +333,8 @@ class Quiet:
     needed: str
     progress: float | None = None
     """Share of what is needed, 0 to 1 and above; None where no number says it."""
+    due_at: datetime | None = None
+    """When time alone changes this answer (model time)."""
 
 
 class Verdict(StrEnum):
@@ -360,6 +405,8 @@ class Situation:
     """When the oldest firing that no run has answered was first seen."""
     last_firing_at: datetime | None = None
     """When a firing with evidence not seen before was last added."""
+    ceiling: bool = False
+    """A ceiling is claimed that no run has answered."""
     last_rollback_at: datetime | None = None
     champion: int | None = None
     labelled_rows: int = 0

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection
 
 from ct_daemon.codec import plain
 from ct_daemon.errors import UnknownNameError
+from ct_daemon.evaluation.degradation import matured, quality_of
 from ct_daemon.store.store import Store
-from ct_daemon.types import Batch, BatchStatus, Demand, Deployment, Outcome, Run
+from ct_daemon.types import Batch, BatchStatus, Demand, Deployment, Run
+
+T = TypeVar("T")
 
 RUN_ID = re.compile(r"r-[0-9a-f]{12}")
 RECENT_ROWS = 1000
@@ -52,38 +54,18 @@ def _live_quality(store: Store, tx: Connection, model: str, live: Deployment | N
     rows = sum(outcome.rows for outcome in outcomes)
     version = None if live is None else store.versions.find(tx, model, live.version)
     trained = None if version is None else version.quality
-    recent = _newest(outcomes, RECENT_ROWS)
+    recent = matured(outcomes, RECENT_ROWS)
+    lately = None if trained is None else quality_of(trained.metric, recent, trained)
     return {
         "live_error": None if rows == 0 else sum(o.error_sum for o in outcomes) / rows,
         "live_labelled_rows": rows,
         "quality": {
             "metric": None if trained is None else trained.metric,
-            "recent": None if trained is None else _in_metric(trained.metric, recent),
+            "recent": None if lately is None else lately.value,
             "recent_rows": sum(outcome.rows for outcome in recent),
             "at_training": None if trained is None else plain(trained),
         },
     }
-
-
-def _newest(outcomes: Sequence[Outcome], rows: int) -> tuple[Outcome, ...]:
-    """The newest outcomes that together have at most so many rows; the newest one whatever its size."""
-    taken: list[Outcome] = []
-    for outcome in reversed(outcomes):
-        if taken and sum(o.rows for o in taken) + outcome.rows > rows:
-            break
-        if outcome.rows:
-            taken.append(outcome)
-    return tuple(taken)
-
-
-def _in_metric(metric: str, outcomes: Sequence[Outcome]) -> float | None:
-    """The outcomes in the gate's metric; None if there are none, or it can't be had from them."""
-    rows = sum(outcome.rows for outcome in outcomes)
-    if rows == 0:
-        return None
-    error = sum(outcome.error_sum for outcome in outcomes) / rows
-    squared = sum(outcome.squared_sum for outcome in outcomes) / rows
-    return {"accuracy": 1.0 - error, "mae": error, "rmse": math.sqrt(squared)}.get(metric)
 
 
 def last_quarantined(store: Store, tx: Connection, model: str) -> dict[str, Any] | None:
@@ -107,9 +89,18 @@ def _last_decision(store: Store, tx: Connection, model: str) -> dict[str, Any] |
 
 
 def status_document(store: Store, models: Sequence[str], *, daemon: dict[str, Any]) -> dict[str, Any]:
-    """All models."""
+    """These models."""
     with store.read() as tx:
         return {"daemon": daemon, "models": [model_document(store, tx, model) for model in models]}
+
+
+def page(found: Sequence[T], limit: int, cursor: Callable[[T], Any]) -> tuple[Sequence[T], Any]:
+    """The first `limit` of what was found, and where the next page begins (None: there is none).
+
+    To be asked with one more than the limit.
+    """
+    shown = found[:limit]
+    return shown, cursor(shown[-1]) if len(found) > limit else None
 
 
 def run_document(run: Run) -> dict[str, Any]:
@@ -154,21 +145,55 @@ def run_with_transitions(store: Store, run_id: str) -> dict[str, Any]:
     return document
 
 
-def runs_document(store: Store, model: str | None, *, limit: int) -> dict[str, Any]:
-    """The newest runs."""
+def runs_document(
+    store: Store, model: str | None, *, limit: int, state: str | None = None, before: str | None = None
+) -> dict[str, Any]:
+    """The newest runs, from before the run `before`."""
     with store.read() as tx:
-        return {"runs": [run_document(run) for run in store.runs.list(tx, model, limit=limit)]}
+        found = store.runs.list(tx, model, state=state, before=before, limit=limit + 1)
+    runs, following = page(found, limit, lambda run: run.id)
+    return {"runs": [run_document(run) for run in runs], "next": following}
 
 
-def versions_document(store: Store, model: str) -> dict[str, Any]:
-    """Versions and deployments of one model, newest first."""
+def slots_document(
+    store: Store, model: str, *, following: datetime | None, before: int | None = None, limit: int = 100
+) -> dict[str, Any]:
+    """The newest slots of a model's schedule; `following` is when the next one comes."""
+    with store.read() as tx:
+        found = store.slots.list(tx, model, before_seq=before, limit=limit + 1)
+    shown, older = page(found, limit, lambda slot: slot.seq)
+    return {
+        "model": model,
+        "next_at": _time(following),
+        "next": older,
+        "slots": [
+            {
+                "seq": slot.seq,
+                "due_at": _time(slot.due_at),
+                "first_at": _time(slot.first_at),
+                "count": slot.count,
+                "end": slot.skipped or ("waiting" if slot.run_id is None else "run"),
+                "run": slot.run_id,
+                "detail": slot.detail,
+            }
+            for slot in shown
+        ],
+    }
+
+
+def versions_document(
+    store: Store, model: str, *, limit: int = 1000, before: int | None = None
+) -> dict[str, Any]:
+    """Versions and deployments of one model, newest first, versions from before number `before`."""
     with store.read() as tx:
         live = store.deployments.live(tx, model)
+        found = store.versions.list(tx, model, before=before, limit=limit + 1)
+        shown, following = page(found, limit, lambda version: version.version)
         versions = [
             plain(version)
             | {"live": live is not None and live.version == version.version}
             | {"trained_rows": _trained_rows(store, tx, version.run_id)}
-            for version in store.versions.list(tx, model)
+            for version in shown
         ]
         deployments = store.deployments.list(tx, model, limit=100)
     return {
@@ -176,6 +201,7 @@ def versions_document(store: Store, model: str) -> dict[str, Any]:
         "champion": None if live is None else live.version,
         "versions": versions,
         "deployments": [deployment_document(deployment) for deployment in deployments],
+        "next": following,
     }
 
 
@@ -190,17 +216,24 @@ def _trained_rows(store: Store, tx: Connection, run_id: str) -> int | None:
 
 
 def batches_document(
-    store: Store, models: Sequence[str], *, status: BatchStatus | None, limit: int
+    store: Store,
+    models: Sequence[str],
+    *,
+    status: BatchStatus | None,
+    limit: int,
+    before: int | None = None,
 ) -> dict[str, Any]:
-    """The newest files of some models, whatever became of them."""
+    """The newest files of some models, whatever became of them, from before number `before`."""
     with store.read() as tx:
         found = [
             batch
             for model in models
-            for batch in store.batches.list(tx, model, status=status, newest_first=True, limit=limit)
+            for batch in store.batches.list(
+                tx, model, status=status, before_seq=before, newest_first=True, limit=limit + 1
+            )
         ]
-    newest = sorted(found, key=lambda batch: -batch.seq)[:limit]
-    return {"batches": [batch_document(batch) for batch in newest]}
+    newest, following = page(sorted(found, key=lambda batch: -batch.seq), limit, lambda batch: batch.seq)
+    return {"batches": [batch_document(batch) for batch in newest], "next": following}
 
 
 def demand_document(demand: Demand) -> dict[str, Any]:

@@ -1,77 +1,209 @@
-"""The control socket: the API on a Unix socket that only the daemon's own user may open."""
+"""The control API on its listeners: a Unix socket that only the daemon's own user may open, and TCP where wanted."""
 
 from __future__ import annotations
 
 import os
 import socket
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from time import monotonic
+from typing import Any, cast
 
+import structlog
 import uvicorn
 
 from ct_daemon.api.app import create_app
+from ct_daemon.api.connections import Connection, Crowd
+from ct_daemon.api.guard import MAX_HEADER_BYTES, Door, Guard, hosts_allowed
+from ct_daemon.api.rates import AtOnce, Rates
+from ct_daemon.api.secret_files import read_secret
+from ct_daemon.api.services import Services
+from ct_daemon.api.streams import Streams
+from ct_daemon.api.tokens import TokenBook
+from ct_daemon.api.webhooks import Hook, read_hooks
+from ct_daemon.config import ApiSettings, HookSettings
+from ct_daemon.config.api import split_address
 from ct_daemon.control import Control
-from ct_daemon.errors import StateError
+from ct_daemon.errors import ConfigError, StateError
 from ct_daemon.folders import StateFolder, short_path
 from ct_daemon.store.store import Store
 
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Listener:
+    socket: socket.socket
+    server: uvicorn.Server
+    thread: threading.Thread
+    streams: Streams
+
 
 class ApiServer:
-    """Serves the API in a thread of its own."""
+    """Serves the API, each listener in a thread and an event loop of its own: a crowd at one can't starve the other.
+
+    Raises
+    ------
+    ConfigError
+        The token file or the secret of a hook can't be used.
+    """
 
     def __init__(
-        self, *, control: Control, store: Store, folders: StateFolder, models: Sequence[str]
+        self,
+        *,
+        control: Control,
+        store: Store,
+        folders: StateFolder,
+        settings: ApiSettings | None = None,
+        hooks: Mapping[str, HookSettings] | None = None,
+        environment: Mapping[str, str] = os.environ,
     ) -> None:
-        self._folders = folders
-        config = uvicorn.Config(
-            create_app(control, store, models),
-            log_config=None,
-            access_log=False,
-            lifespan="off",
-            loop="asyncio",
-            http="h11",
-            ws="none",
-            limit_concurrency=200,
-            timeout_graceful_shutdown=5,
-            h11_max_incomplete_event_size=64 * 1024,
-        )
-        self._server = uvicorn.Server(config)
-        self._socket: socket.socket | None = None
-        self._thread: threading.Thread | None = None
+        self._control, self._store, self._folders = control, store, folders
+        self._settings = settings or ApiSettings()
+        self._hook_settings, self._environment = hooks or {}, environment
+        self._book = self._read_tokens()
+        self._hooks = self._read_hooks()
+        self._listeners: list[_Listener] = []
+        self.address: tuple[str, int] | None = None
+        """Host and port of the TCP listener, once it is open."""
 
     def start(self) -> None:
-        """Bind and serve; answers as soon as this returns."""
-        self._socket = self._bind()
-        self._thread = threading.Thread(
-            target=self._server.run, kwargs={"sockets": [self._socket]}, name="api", daemon=True
+        """Bind and serve; answers as soon as this returns.
+
+        Raises
+        ------
+        StateError
+            `no_socket`.
+        ConfigError
+            `cannot_listen`: the address can't be had.
+        """
+        tcp = None if self._settings.listen is None else _bind_tcp(self._settings.listen)
+        self._open(_bind_unix(self._folders), None, "api")
+        if tcp is None:
+            return
+        self.address = (tcp.getsockname()[0], tcp.getsockname()[1])
+        host, _ = split_address(self._settings.listen or "")
+        door = Door(
+            hosts=hosts_allowed(host, self._settings.hosts),
+            book=lambda: self._book,
+            rates=Rates(self._settings.rate, monotonic),
+            at_once=AtOnce(),
+            body_timeout_s=self._settings.body_timeout,
         )
-        self._thread.start()
+        self._open(tcp, door, "api-tcp")
+        log.info("api.listening", host=self.address[0], port=self.address[1], tokens=len(self._book))
+
+    def reload_secrets(self) -> None:
+        """Read the token file and the hooks' secrets anew. What can't be read leaves all as it was.
+
+        Raises
+        ------
+        ConfigError
+            What is wrong with them.
+        """
+        book, hooks = self._read_tokens(), self._read_hooks()
+        self._book = book
+        self._hooks.clear()
+        self._hooks.update(hooks)
+        log.info("api.secrets_read", tokens=len(book), hooks=len(hooks))
 
     def stop(self) -> None:
-        """Finish what is being answered, then close."""
-        self._server.should_exit = True
-        if self._thread is not None:
-            self._thread.join(timeout=10.0)
-        if self._socket is not None:
-            self._socket.close()
+        """Finish what is being answered, end the streams, then close."""
+        for one in self._listeners:
+            one.streams.close()
+            one.server.should_exit = True
+        for one in self._listeners:
+            one.thread.join(timeout=10.0)
+            one.socket.close()
+        if self._listeners:
             with suppress(OSError):  # gone, or the disk is broken: the next start clears what is left
                 self._folders.socket.unlink()
+        self._listeners.clear()
 
-    def _bind(self) -> socket.socket:
-        path = self._folders.socket
-        with suppress(FileNotFoundError):
-            path.unlink()  # left by a killed process; the state lock says that none is running
-        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        before = os.umask(0o177)
-        try:
-            with short_path(path) as name:
-                listener.bind(name)
-            listener.listen(128)
-        except OSError as error:
-            raise StateError(
-                f"can't open the control socket {path}: {error.strerror}", reason="no_socket"
-            ) from error
-        finally:
-            os.umask(before)
-        return listener
+    def _read_tokens(self) -> TokenBook:
+        place = self._settings.tokens
+        return (
+            TokenBook()
+            if place is None
+            else TokenBook.parse(read_secret(place, self._environment), name=place)
+        )
+
+    def _read_hooks(self) -> dict[str, Hook]:
+        return read_hooks(self._hook_settings, self._environment)
+
+    def _open(self, listener: socket.socket, door: Door | None, name: str) -> None:
+        settings = self._settings
+        streams = Streams(settings.streams)
+        services = Services(
+            control=self._control,
+            store=self._store,
+            folders=self._folders,
+            streams=streams,
+            hooks=self._hooks,
+        )
+        guard = Guard(create_app(services), door, body_timeout_s=settings.body_timeout)
+        crowd = Crowd(most=settings.connections, header_timeout_s=settings.header_timeout)
+        server = uvicorn.Server(_served(guard, crowd))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name=name, daemon=True)
+        self._listeners.append(_Listener(socket=listener, server=server, thread=thread, streams=streams))
+        thread.start()
+
+
+def _served(guard: Guard, crowd: Crowd) -> uvicorn.Config:
+    return uvicorn.Config(
+        guard,
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        loop="asyncio",
+        http=cast(Any, partial(Connection, crowd=crowd)),
+        ws="none",
+        proxy_headers=False,  # a header must not say who a client is
+        server_header=False,
+        timeout_graceful_shutdown=5,
+        h11_max_incomplete_event_size=2 * MAX_HEADER_BYTES,
+    )
+
+
+def _bind_unix(folders: StateFolder) -> socket.socket:
+    path = folders.socket
+    with suppress(FileNotFoundError):
+        path.unlink()  # left by a killed process; the state lock says that none is running
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    before = os.umask(0o177)
+    try:
+        with short_path(path) as name:
+            listener.bind(name)
+        listener.listen(128)
+    except OSError as error:
+        listener.close()
+        raise StateError(
+            f"can't open the control socket {path}: {error.strerror}", reason="no_socket"
+        ) from error
+    finally:
+        os.umask(before)
+    return listener
+
+
+def _bind_tcp(listen: str) -> socket.socket:
+    host, port = split_address(listen)
+    listener: socket.socket | None = None
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.socket(family, kind, protocol)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(512)
+    except OSError as error:
+        if listener is not None:
+            listener.close()
+        raise ConfigError(
+            f"can't listen on api.listen {listen}: {error.strerror or error}; free the address or choose another",
+            reason="cannot_listen",
+        ) from error
+    return listener

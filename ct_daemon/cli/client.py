@@ -5,8 +5,9 @@ from __future__ import annotations
 import http.client
 import json
 import socket
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ct_daemon.errors import (
     ConflictError,
@@ -125,5 +126,49 @@ def call(config: Config, method: str, url: str, body: dict[str, Any] | None = No
     status, document = ask(config.state, method, url, body, timeout_s=TIMEOUT_S, **headers)
     if 200 <= status < 300:
         return document
+    raise _as_error(status, document)
+
+
+class Told(NamedTuple):
+    """One event of a progress stream."""
+
+    kind: str
+    id: str
+    data: dict[str, Any]
+
+
+def events(path: Path, url: str, *, after: str, timeout_s: float) -> Iterator[Told]:
+    """The events of a stream, from after the event `after`, until it ends.
+
+    Raises
+    ------
+    CtDaemonError
+        What the daemon answered instead.
+    OSError, http.client.HTTPException
+        If nobody listens, nothing came for `timeout_s`, or the stream broke off.
+    """
+    connection = _UnixConnection(path, timeout_s)
+    try:
+        connection.request("GET", url, headers={"Last-Event-ID": after} if after else {})
+        response = connection.getresponse()
+        if response.status != 200:
+            raise _as_error(response.status, json.loads(response.read()))
+        yield from _told(line.decode().rstrip("\n") for line in response)
+    finally:
+        connection.close()
+
+
+def _told(lines: Iterable[str]) -> Iterator[Told]:
+    kind, name = "", ""
+    for line in lines:
+        if line.startswith("event: "):
+            kind = line[7:]
+        elif line.startswith("id: "):
+            name = line[4:]
+        elif line.startswith("data: "):
+            yield Told(kind, name, json.loads(line[6:]))
+
+
+def _as_error(status: int, document: dict[str, Any]) -> CtDaemonError:
     kind = _CLASSES.get(status, CtDaemonError)
-    raise kind(str(document.get("detail", "")), reason=str(document.get("reason", "error")))
+    return kind(str(document.get("detail", "")), reason=str(document.get("reason", "error")))

@@ -15,6 +15,7 @@ from ct_daemon.cli.options import (
     say,
 )
 from ct_daemon.config import Config, load
+from ct_daemon.config.values import parse_duration
 from ct_daemon.errors import ConfigError
 from ct_daemon.views import require_model
 
@@ -22,6 +23,7 @@ __all__ = [
     "DEFAULT_CONFIG",
     "MAX_KEY",
     "Key",
+    "Seconds",
     "Text",
     "config_option",
     "json_option",
@@ -62,6 +64,19 @@ class Key(click.ParamType[str]):
         if not (1 <= len(key) <= MAX_KEY and key.isascii() and key.isprintable()):
             self.fail(f"a key is 1 to {MAX_KEY} printable ASCII characters", param, ctx)
         return key
+
+
+class Seconds(click.ParamType[float]):
+    """A length of time as the configuration writes it, in seconds."""
+
+    name = "duration"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The seconds, or a usage error."""
+        try:
+            return parse_duration(float(value) if value.replace(".", "", 1).isdigit() else value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
 
 
 def model_of(config: Config, model: str | None) -> str:

@@ -13,11 +13,14 @@ from pathlib import Path
 import click
 from sqlalchemy import Connection
 
+from ct_daemon.api.secret_files import read_secret
+from ct_daemon.api.tokens import TokenBook
+from ct_daemon.api.webhooks import read_hooks
 from ct_daemon.cli.client import call
 from ct_daemon.cli.common import config_option, json_option, loaded, print_json, reports_errors, say
 from ct_daemon.config import Config
 from ct_daemon.deployment.alias import AliasTarget
-from ct_daemon.errors import ArtifactError, CtDaemonError, DaemonUnreachableError, DeployError
+from ct_daemon.errors import ArtifactError, ConfigError, CtDaemonError, DaemonUnreachableError, DeployError
 from ct_daemon.folders import StateFolder, why_unusable
 from ct_daemon.manifests import check_version
 from ct_daemon.protocols import VersionFiles
@@ -51,6 +54,7 @@ def doctor(*, config_path: Path, as_json: bool) -> None:
         Finding(level="ok", what=f"configuration {config_path}: {counted(len(config.models), 'model')}"),
         *_folders(config),
         *_ledger(config),
+        *_secrets(config),
         *_daemon(config),
     ]
     if as_json:
@@ -69,6 +73,19 @@ def doctor(*, config_path: Path, as_json: bool) -> None:
                 say(f"        → {finding.next_step}")
     if any(f.level == "fault" for f in findings):
         sys.exit(1)
+
+
+def _secrets(config: Config) -> Iterator[Finding]:
+    """The files that the daemon reads when it starts: a start that fails on them is a surprise."""
+    try:
+        if config.api.tokens is not None:
+            book = TokenBook.parse(read_secret(config.api.tokens, os.environ), name=config.api.tokens)
+            yield Finding(level="ok", what=f"token file {config.api.tokens}: {counted(len(book), 'token')}")
+        if config.hooks:
+            read_hooks(config.hooks, os.environ)
+            yield Finding(level="ok", what=f"hooks: {', '.join(config.hooks)}")
+    except ConfigError as error:  # which says the next step itself
+        yield Finding(level="fault", what=str(error))
 
 
 def _folders(config: Config) -> Iterator[Finding]:

@@ -20,7 +20,8 @@ from ct_daemon.cli.common import (
     reports_errors,
     say,
 )
-from ct_daemon.cli.show import show_batches, show_run, show_runs, show_status, show_versions
+from ct_daemon.cli.show import show_batches, show_run, show_runs, show_slots, show_status, show_versions
+from ct_daemon.clock import wall
 from ct_daemon.errors import UnknownNameError
 from ct_daemon.explain import demands_about, document, lines
 from ct_daemon.folders import StateFolder
@@ -117,6 +118,26 @@ def versions(model: str | None, *, config_path: Path, as_json: bool) -> None:
         return
     for one in found:
         show_versions(one, several=len(names) > 1)
+
+
+@click.command()
+@click.argument("model", required=False)
+@limit_option
+@config_option
+@json_option
+@reports_errors
+def slots(model: str | None, *, limit: int, config_path: Path, as_json: bool) -> None:
+    """The slots of MODEL's schedule, newest first: each has a run, waits, or was skipped for a reason."""
+    config = loaded(config_path)
+    name = model_of(config, model)
+    schedule = config.models[name].triggers.schedule
+    following = None if schedule is None else schedule.calendar(name).after(wall())
+    with Store.open_readonly(config.state) as store:
+        found = views.slots_document(store, name, following=following, limit=limit)
+    if as_json:
+        print_json(found)
+    else:
+        show_slots(found)
 
 
 @click.command()

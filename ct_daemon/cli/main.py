@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from ct_daemon import __version__
-from ct_daemon.cli import doctor, health, look, operate, prepare, serve
+from ct_daemon.cli import doctor, health, look, operate, prepare, secret, serve
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -33,9 +33,11 @@ for command in (
     look.runs,
     look.batches,
     look.versions,
+    look.slots,
     look.explain,
     look.drift,
     doctor.doctor,
     health.health,
+    secret.token,
 ):
     main.add_command(command)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from ct_daemon import spool
 from ct_daemon.cli.client import call
 from ct_daemon.cli.common import (
     Key,
+    Seconds,
     Text,
     config_option,
     json_option,
@@ -20,6 +22,7 @@ from ct_daemon.cli.common import (
     reports_errors,
     say,
 )
+from ct_daemon.cli.follow import Teller, error_of, follow, say_end
 from ct_daemon.config import Config
 from ct_daemon.errors import DaemonUnreachableError
 from ct_daemon.folders import StateFolder
@@ -43,13 +46,25 @@ _VERDICTS = {
 @click.option("--force", is_flag=True, help="A run of its own: don't join one that is waiting.")
 @click.option("--key", type=Key(), help="Idempotency key: the same key asks only once.")
 @click.option("--note", type=Text(1000), default="", help="Why; kept in the ledger.")
+@click.option("--wait", is_flag=True, help="Follow it until its run has ended; the exit code says how.")
+@click.option("--timeout", type=Seconds(), help="With --wait: at most so long (90, 15m, 2h).")
 @config_option
 @json_option
 @reports_errors
 def trigger(
-    model: str | None, *, force: bool, key: str | None, note: str, config_path: Path, as_json: bool
+    model: str | None,
+    *,
+    force: bool,
+    key: str | None,
+    note: str,
+    wait: bool,
+    timeout: float | None,
+    config_path: Path,
+    as_json: bool,
 ) -> None:
     """Ask for a retraining of MODEL now. What this acknowledges is never lost."""
+    if timeout is not None and not wait:
+        raise click.UsageError("--timeout goes with --wait")
     config = loaded(config_path)
     name = model_of(config, model)
     headers = {} if key is None else {"Idempotency-Key": key}
@@ -60,6 +75,30 @@ def trigger(
         if error.reason != "not_running":
             raise
         reply = _spooled(config, name, key=key, force=force, note=note)
+    if not (wait and as_json):
+        _show_reply(reply, as_json=as_json)
+    if wait:
+        _wait(config, reply, timeout_s=timeout, as_json=as_json)
+
+
+def _wait(config: Config, reply: dict[str, Any], *, timeout_s: float | None, as_json: bool) -> None:
+    if reply["verdict"] == "spooled":
+        raise DaemonUnreachableError(
+            f"{reply['id']} is recorded, but no daemon is running that could serve it; start it with 'ct-daemon run'",
+            reason="not_running",
+        )
+    with Teller() as tell:
+        end = follow(config, reply["id"], timeout_s=timeout_s, tell=(lambda told: None) if as_json else tell)
+    error = error_of(end)
+    if as_json:
+        print_json(reply | {"end": end})
+        sys.exit(0 if error is None else error.exit_code)
+    if error is not None:
+        raise error
+    say_end(end)
+
+
+def _show_reply(reply: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
         print_json(reply)
         return

@@ -35,6 +35,20 @@ def at(moment: str) -> str:
     return moment[:16].replace("T", " ")
 
 
+# --- slots -----------------------------------------------------------------------------------------------
+
+
+def show_slots(found: dict[str, Any]) -> None:
+    """One line a slot, or a stretch of slots that were skipped together."""
+    following = found["next_at"]
+    say("no schedule" if following is None else f"the next slot comes {at(following)} UTC")
+    for slot in found["slots"]:
+        when = at(slot["due_at"]) + (f" ({counted(slot['count'], 'slot')})" if slot["count"] > 1 else "")
+        end = slot["run"] if slot["end"] == "run" else slot["end"]
+        colour = {"run": "green", "waiting": "cyan"}.get(slot["end"], "yellow")
+        paragraph(f"{when}  {end}" + (f": {slot['detail']}" if slot["detail"] else ""), first="", fg=colour)
+
+
 # --- status ----------------------------------------------------------------------------------------------
 
 

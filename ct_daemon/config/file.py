@@ -12,8 +12,11 @@ from typing import Any, Self
 
 from pydantic import Field, model_validator
 
+from ct_daemon.config.api import ApiSettings
 from ct_daemon.config.data import FilesSource
+from ct_daemon.config.hooks import HookSettings
 from ct_daemon.config.model import ModelSettings
+from ct_daemon.config.secret_places import anchored
 from ct_daemon.config.service import Limits, Retention
 from ct_daemon.config.values import Slug, Strict, misfit
 from ct_daemon.errors import ConfigError, Fault
@@ -33,6 +36,10 @@ class Config(Strict):
     models: dict[Slug, ModelSettings] = Field(min_length=1, max_length=10_000, description="Models by name.")
     limits: Limits = Field(default_factory=Limits, description="Limits of the whole daemon.")
     retention: Retention = Field(default_factory=Retention, description="What is kept for how long.")
+    api: ApiSettings = Field(default_factory=ApiSettings, description="Who may reach the control API.")
+    hooks: dict[Slug, HookSettings] = Field(
+        default_factory=dict, max_length=1000, description="Other programs that may ask for a run, by name."
+    )
 
     @model_validator(mode="after")
     def _folders_differ(self) -> Self:
@@ -57,6 +64,15 @@ class Config(Strict):
                     f"{self.retention.windows} kept windows are fewer than the {drift.looks_at} that "
                     f"models.{name}.triggers.concept_drift looks at; keep so many, or let it look at fewer",
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _hooks_name_models(self) -> Self:
+        for name, hook in self.hooks.items():
+            for model in hook.models:
+                if model not in self.models:
+                    known = ", ".join(sorted(self.models)[:10])
+                    raise misfit(f"hooks.{name}.models", f"there is no model {model}; configured: {known}")
         return self
 
 
@@ -132,9 +148,16 @@ def _anchored(config: Config, base: Path) -> Config:
             update={"source": files(settings.source), "labels": files(settings.labels), "alias": alias}
         )
 
+    api = config.api.model_copy(update={"tokens": anchored(config.api.tokens, base)})
+    hooks = {
+        name: hook.model_copy(update={"secret": anchored(hook.secret, base)})
+        for name, hook in config.hooks.items()
+    }
     return config.model_copy(
         update={
             "state": base / config.state.expanduser(),
+            "api": api,
+            "hooks": hooks,
             "models": {name: model(settings) for name, settings in config.models.items()},
         }
     )

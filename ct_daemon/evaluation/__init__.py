@@ -1,1 +1,2 @@
-"""How good a version is (`metrics`, numpy) and whether it may go live (`gate`, no numpy). Pure."""
+"""How good a version is (`metrics`, numpy), whether it may go live (`gate`), how much worse it does since
+(`degradation`; these two without numpy). Pure."""

@@ -15,10 +15,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ct_daemon.errors import TrainingError
+from ct_daemon.evaluation.intervals import Z95, wilson
 from ct_daemon.types import Quality, Task
-
-Z95 = 1.959963984540054
-"""97.5 % point of the normal distribution."""
 
 
 def class_name(value: object) -> str | None:
@@ -122,23 +120,6 @@ def quality(metric: str, y_true: ArrayLike, y_pred: ArrayLike) -> Quality:
         ends = [math.sqrt(end) for end in ends]
     value, low, high = (float(end) for end in ends)
     return Quality(metric=metric, value=value, rows=n, low=low, high=high)
-
-
-def wilson(successes: int, n: int) -> tuple[float, float]:
-    """Wilson's 95 % score interval of a share, within 0 to 1.
-
-    ``(p + z²/2n ± z·sqrt(p(1-p)/n + z²/4n²)) / (1 + z²/n)``
-
-    Examples
-    --------
-    >>> tuple(round(end, 4) for end in wilson(90, 100))
-    (0.8256, 0.9448)
-    """
-    p, z2 = successes / n, Z95 * Z95
-    centre = p + z2 / (2 * n)
-    half = Z95 * math.sqrt(p * (1 - p) / n + z2 / (4 * n * n))
-    scale = 1 + z2 / n
-    return max(0.0, (centre - half) / scale), min(1.0, (centre + half) / scale)
 
 
 def _mean_interval(losses: NDArray[np.float64]) -> tuple[float, float]:

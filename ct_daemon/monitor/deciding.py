@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection
 
+from ct_daemon.evaluation.degradation import matured, quality_of
 from ct_daemon.failpoints import failpoint
+from ct_daemon.monitor.slots import note_slots, skip_if_paused
 from ct_daemon.monitor.watch import Watch
 from ct_daemon.pipeline.states import JOINABLE, RunState
 from ct_daemon.store.store import Store
 from ct_daemon.types import (
     ActiveRun,
+    Decision,
     DecisionMade,
+    Deployment,
     Event,
     Firing,
     Observation,
     PastRun,
+    Performance,
     Quiet,
     RecordedDecision,
     RunEnd,
@@ -44,8 +49,16 @@ _VERDICTS = frozenset({RunState.SUCCEEDED, RunState.REJECTED, RunState.ROLLED_BA
 """Ends in which the data of the snapshot has had its say."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decided:
+    """A decision, and in how many seconds time alone may lead to another one (None: never)."""
+
+    recorded: RecordedDecision
+    look_again_s: float | None = None
+
+
 class Decider:
-    """Decides; see `Monitor` for the parameters."""
+    """Decides; see `Monitor` for the parameters. What came due before it was made came while no daemon ran."""
 
     def __init__(
         self,
@@ -57,20 +70,25 @@ class Decider:
     ) -> None:
         self._store = store
         self._emit, self._queued, self._clock = emit, queued, clock
+        self._since = clock()
 
-    def decide(self, watch: Watch) -> RecordedDecision:
+    def decide(self, watch: Watch) -> Decided:
         """Triggers, then policy, on what the ledger holds now; the answer and its consequence are one transaction."""
         model, wall = watch.model, self._clock()
         with self._store.write() as tx:
             now = self._store.models.state(tx, model).now(wall)
+            next_slot = note_slots(self._store, tx, model, watch.timetable, wall=wall, since=self._since)
             observation, situation = self._look(tx, watch, now)
+            if next_slot is not None:
+                observation = replace(observation, next_slot_at=now + (next_slot - wall))
             answers = [trigger.evaluate(observation, now) for trigger in watch.triggers]
             firings = tuple(a for a in answers if isinstance(a, Firing))
             quiet = tuple(a for a in answers if isinstance(a, Quiet))
             fresh = [f for f in firings if self._store.firings.add(tx, f, now)]
             self._store.firings.lapse(tx, model, [q.trigger for q in quiet], now)
             first, last = self._store.firings.unanswered(tx, model, firings)
-            situation = replace(situation, first_firing_at=first, last_firing_at=last)
+            ceiling = any(f.ceiling and self._store.firings.waits(tx, f) for f in firings)
+            situation = replace(situation, first_firing_at=first, last_firing_at=last, ceiling=ceiling)
             decision = watch.policy.decide(model, firings, quiet, situation, observation.demands, now)
             recorded, is_new = self._store.decisions.record(
                 tx, decision, situation, _short(observation), wall
@@ -81,6 +99,9 @@ class Decider:
                 # It has not read its data yet, so it will see all that is seen now.
                 self._store.demands.serve(tx, decision.serves, situation.active.id)
                 self._store.firings.answer(tx, model, situation.active.id)
+                self._store.slots.serve(tx, model, situation.active.id)
+            else:
+                skip_if_paused(self._store, tx, decision)
         failpoint("decision.recorded")
         for firing in fresh:
             self._emit(TriggerFired(firing=firing))
@@ -88,7 +109,7 @@ class Decider:
             self._emit(DecisionMade(recorded=recorded))
         if decision.verdict is Verdict.START:
             self._queued()
-        return recorded
+        return Decided(recorded=recorded, look_again_s=_look_again_s(decision))
 
     def _start(self, tx: Connection, recorded: RecordedDecision) -> RecordedDecision:
         decision = recorded.decision
@@ -103,6 +124,7 @@ class Decider:
         )
         self._store.demands.serve(tx, decision.serves, run.id)
         self._store.firings.answer(tx, decision.model, run.id)
+        self._store.slots.serve(tx, decision.model, run.id)
         self._store.decisions.attach_run(tx, recorded.seq, run.id)
         return self._store.decisions.get(tx, recorded.seq)
 
@@ -145,6 +167,9 @@ class Decider:
             last_batch_seq=everything.last_seq,
             demands=store.demands.pending(tx, model),
             windows=windows,
+            trained_at=None if deployment is None else self._trained_at(tx, deployment),
+            performance=None if deployment is None else self._performance(tx, watch, deployment),
+            slot=store.slots.waiting(tx, model),
         )
         situation = Situation(
             model=model,
@@ -162,6 +187,31 @@ class Decider:
             min_rows=watch.settings.training.min_rows,
         )
         return observation, situation
+
+    def _trained_at(self, tx: Connection, deployment: Deployment) -> datetime:
+        """When the run that made the version was decided."""
+        version = self._store.versions.get(tx, deployment.model, deployment.version)
+        return self._store.runs.get(tx, version.run_id).decided_at
+
+    def _performance(self, tx: Connection, watch: Watch, deployment: Deployment) -> Performance | None:
+        """The live version on its newest matured labels, beside how it did when it was made."""
+        reference = self._store.versions.get(tx, deployment.model, deployment.version).quality
+        if reference is None:
+            return None
+        outcomes = self._store.feedback.outcomes(tx, deployment.model, version=deployment.version)
+        newest = matured(outcomes, watch.labels)
+        live = quality_of(reference.metric, newest, reference)
+        if live is None:
+            return None
+        return Performance(live=live, reference=reference, last_batch_seq=newest[0].batch_seq)
+
+
+def _look_again_s(decision: Decision) -> float | None:
+    """Until time alone may change it: a rule no longer holds, a slot comes, an age is reached."""
+    changes = [decision.retry_at]
+    changes += [firing.due_at for firing in decision.firings]
+    changes += [quiet.due_at for quiet in decision.quiet]
+    return min(((at - decision.now).total_seconds() for at in changes if at is not None), default=None)
 
 
 def _past(run: Any) -> PastRun:  # noqa: ANN401
@@ -185,4 +235,5 @@ def _short(observation: Observation) -> dict[str, Any]:
         "last_batch_seq": observation.last_batch_seq,
         "demands": [demand.id for demand in observation.demands],
         "windows": [window.seq for window in observation.windows],
+        "slot": None if observation.slot is None else observation.slot.due_at.isoformat(),
     }

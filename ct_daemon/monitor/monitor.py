@@ -40,6 +40,8 @@ class Tick:
 
     decision: RecordedDecision | None = None
     """The newest decision; None where there was nothing to look at, or it could not be made."""
+    look_again_s: float | None = None
+    """Seconds until time alone may lead to another decision."""
     failed: bool = False
     """Something is still owed: the model should be looked at again soon."""
 
@@ -110,11 +112,13 @@ class Monitor:
             owed: list[_Fault] = []
             self._tried(model, partial(self._measurer.join_labels, watch), owed)
             self._tried(model, partial(self._measurer.measure_windows, watch), owed)
-            decision = self._tried(model, partial(self._decider.decide, watch), owed)
+            decided = self._tried(model, partial(self._decider.decide, watch), owed)
             if not owed:
                 self._owed.discard(model)
             self._note(model, [*faults, *owed])
-            return Tick(decision=decision, failed=bool(owed))
+            if decided is None:
+                return Tick(failed=True)
+            return Tick(decision=decided.recorded, look_again_s=decided.look_again_s, failed=bool(owed))
 
     def _tried(self, model: str, part: Callable[[], T], faults: list[_Fault]) -> T | None:
         """What the part answers; its error goes to `faults`."""
@@ -172,7 +176,7 @@ class Monitor:
         decision = None
         try:
             if is_new:
-                decision = self._decider.decide(watch)
+                decision = self._decider.decide(watch).recorded
             else:
                 with self._store.read() as tx:
                     decision = self._store.decisions.newest(tx, demand.model)

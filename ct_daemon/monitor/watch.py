@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ct_daemon.config import FilesSource, ModelSettings
+from ct_daemon.monitor.slots import Timetable
 from ct_daemon.policy import Policy
 from ct_daemon.protocols import Source, Trigger
 from ct_daemon.types import BatchKind
@@ -21,6 +22,10 @@ class Watch:
     policy: Policy
     windows: int = 1
     """So many of the newest drift windows the triggers look at."""
+    labels: int = 1000
+    """Of so many matured labels, at most, the performance is told."""
+    timetable: Timetable | None = None
+    """The schedule, if there is one."""
 
     def files(self, kind: BatchKind) -> FilesSource:
         """The settings under which files of this kind arrive."""

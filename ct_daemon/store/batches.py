@@ -151,11 +151,14 @@ class Batches:
         status: BatchStatus | None = None,
         kind: BatchKind | None = None,
         after_seq: int = 0,
+        before_seq: int | None = None,
         newest_first: bool = False,
         limit: int = 100,
     ) -> tuple[Batch, ...]:
-        """Batches after `after_seq`, in the order of arrival or against it."""
+        """Batches after `after_seq` and before `before_seq`, in the order of arrival or against it."""
         found = _BATCH.where(_T.c.model == model, _T.c.seq > after_seq)
+        if before_seq is not None:
+            found = found.where(_T.c.seq < before_seq)
         if status is not None:
             found = found.where(_T.c.status == status)
         if kind is not None:

@@ -70,13 +70,32 @@ class Firings:
             return None, None
         return waiting[0].at, waiting[-1].at
 
+    def waits(self, tx: Connection, firing: Firing) -> bool:
+        """Whether no run has answered this evidence yet."""
+        same = (_T.c.model == firing.model) & (_T.c.trigger == firing.trigger)
+        found = select(_T.c.seq).where(same, _T.c.dedupe_key == firing.dedupe_key, schema.UNANSWERED)
+        return tx.execute(found.limit(1)).first() is not None
+
     def answer(self, tx: Connection, model: str, run_id: str) -> None:
         """The run answers all firings that no run has answered yet."""
         tx.execute(update(_T).where(_T.c.model == model, schema.UNANSWERED).values(run_id=run_id))
 
-    def list(self, tx: Connection, model: str, limit: int = 100) -> tuple[RecordedFiring, ...]:
-        """Firings, newest first."""
-        rows = tx.execute(select(_T).where(_T.c.model == model).order_by(_T.c.seq.desc()).limit(limit))
+    def list(
+        self,
+        tx: Connection,
+        model: str,
+        limit: int = 100,
+        *,
+        trigger: TriggerKind | None = None,
+        before_seq: int | None = None,
+    ) -> tuple[RecordedFiring, ...]:
+        """Firings of one trigger or of all, newest first, from before `before_seq`."""
+        found = select(_T).where(_T.c.model == model)
+        if trigger is not None:
+            found = found.where(_T.c.trigger == trigger)
+        if before_seq is not None:
+            found = found.where(_T.c.seq < before_seq)
+        rows = tx.execute(found.order_by(_T.c.seq.desc()).limit(limit))
         return tuple(
             RecordedFiring(
                 seq=row.seq,

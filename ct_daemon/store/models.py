@@ -33,6 +33,10 @@ class ModelState:
     clock_at: datetime | None = None
     clock_set_at: datetime | None = None
     """The model's clock, as `clock.model_time` reads it."""
+    schedule: str | None = None
+    """The schedule that `schedule_seen_at` speaks of."""
+    schedule_seen_at: datetime | None = None
+    """Slots up to here (wall clock) have been recorded."""
 
     def now(self, wall: datetime) -> datetime:
         """Model time at a moment of the wall clock."""
@@ -90,6 +94,10 @@ class Models:
     def set_window_from(self, tx: Connection, model: str, seq: int) -> None:
         """Let the next drift window begin after the batch `seq`."""
         self._set(tx, model, window_seq_from=seq)
+
+    def set_schedule_seen(self, tx: Connection, model: str, schedule: str, at: datetime) -> None:
+        """Slots of this schedule up to `at` have been recorded, or don't count."""
+        self._set(tx, model, schedule=schedule, schedule_seen_at=at)
 
     def set_error(self, tx: Connection, model: str, error: str | None) -> None:
         """Note why the model's last tick failed; None when it went well."""

@@ -41,9 +41,28 @@ class Runs:
             )
         return found
 
-    def list(self, tx: Connection, model: str | None = None, *, limit: int = 100) -> tuple[Run, ...]:
-        """Runs of one model or of all, newest first."""
+    def list(
+        self,
+        tx: Connection,
+        model: str | None = None,
+        *,
+        state: str | None = None,
+        before: str | None = None,
+        limit: int = 100,
+    ) -> tuple[Run, ...]:
+        """Runs of one model or of all, newest first, from before the run `before`.
+
+        Raises
+        ------
+        UnknownNameError
+            `unknown_run`: there is no run `before`.
+        """
         found = _RUN if model is None else _RUN.where(_T.c.model == model)
+        if state is not None:
+            found = found.where(_T.c.state == state)
+        if before is not None:
+            self.get(tx, before)
+            found = found.where(_T.c.seq < select(_T.c.seq).where(_T.c.id == before).scalar_subquery())
         return values(tx, Run, found.order_by(_T.c.seq.desc()).limit(limit))
 
     def active(self, tx: Connection, model: str) -> Run | None:
@@ -58,9 +77,10 @@ class Runs:
         """Runs that nobody has claimed yet, oldest first."""
         return values(tx, Run, _RUN.where(schema.ACTIVE, _T.c.state == QUEUED).order_by(_T.c.seq))
 
-    def transitions(self, tx: Connection, run_id: str) -> tuple[Transition, ...]:
-        """All steps of a run, oldest first."""
-        return values(tx, Transition, _TRANSITION.where(_H.c.run_id == run_id).order_by(_H.c.seq))
+    def transitions(self, tx: Connection, run_id: str, *, after_seq: int = 0) -> tuple[Transition, ...]:
+        """All steps of a run after `after_seq`, oldest first."""
+        mine = _TRANSITION.where(_H.c.run_id == run_id, _H.c.seq > after_seq)
+        return values(tx, Transition, mine.order_by(_H.c.seq))
 
     # --- moving -------------------------------------------------------------------------------------------
 

@@ -48,6 +48,8 @@ PENDING = text("run_id IS NULL AND cancelled = 0")
 """A demand that waits."""
 UNANSWERED = text("run_id IS NULL AND lapsed_at IS NULL")
 """A firing that no run has answered and whose evidence is still there."""
+SLOT_WAITS = text("run_id IS NULL AND skipped IS NULL")
+"""A slot of a schedule that neither a run has served nor a reason has ended."""
 ACTIVE = text("active = 1")
 """A run that has not ended."""
 
@@ -73,6 +75,8 @@ models = Table(
     _must("window_seq_from", Integer),
     Column("clock_at", UtcTime),
     Column("clock_set_at", UtcTime),
+    Column("schedule", Text),
+    Column("schedule_seen_at", UtcTime),
 )
 
 batches = Table(
@@ -189,6 +193,23 @@ firings = Table(
     UniqueConstraint("model", "trigger", "dedupe_key"),
     Index("firings_by_model", "model", "seq"),
     Index("firings_unanswered", "model", "at", sqlite_where=UNANSWERED),
+    sqlite_autoincrement=True,
+)
+
+slots = Table(
+    "slots",
+    metadata,
+    _seq(),
+    _must("model", Text),
+    _must("due_at", UtcTime),
+    _must("first_at", UtcTime),
+    _must("count", Integer),
+    Column("run_id", Text),
+    Column("skipped", Text),
+    _must("detail", Text),
+    UniqueConstraint("model", "due_at"),
+    Index("slots_by_model", "model", "seq"),
+    Index("slots_one_waits", "model", unique=True, sqlite_where=SLOT_WAITS),
     sqlite_autoincrement=True,
 )
 

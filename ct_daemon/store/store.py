@@ -26,6 +26,7 @@ from ct_daemon.store.feedback import Feedback
 from ct_daemon.store.firings import Firings
 from ct_daemon.store.models import Models
 from ct_daemon.store.runs import Runs
+from ct_daemon.store.slots import Slots
 from ct_daemon.store.versions import Versions
 from ct_daemon.store.windows import Windows
 
@@ -43,6 +44,7 @@ class Store:
         self.windows = Windows()
         self.demands = Demands()
         self.firings = Firings()
+        self.slots = Slots()
         self.decisions = Decisions()
         self.runs = Runs()
         self.versions = Versions()

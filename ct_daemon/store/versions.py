@@ -64,9 +64,14 @@ class Versions:
         """One version, or None."""
         return first(tx, ModelVersion, _VERSION.where(_T.c.model == model, _T.c.version == version))
 
-    def list(self, tx: Connection, model: str) -> tuple[ModelVersion, ...]:
-        """The versions of a model, newest first."""
-        return values(tx, ModelVersion, _VERSION.where(_T.c.model == model).order_by(_T.c.version.desc()))
+    def list(
+        self, tx: Connection, model: str, *, before: int | None = None, limit: int | None = None
+    ) -> tuple[ModelVersion, ...]:
+        """The versions of a model, newest first, from before version `before`."""
+        found = _VERSION.where(_T.c.model == model)
+        if before is not None:
+            found = found.where(_T.c.version < before)
+        return values(tx, ModelVersion, found.order_by(_T.c.version.desc()).limit(limit))
 
     def unrecorded(self, tx: Connection, *, but_of: Collection[str]) -> tuple[tuple[str, int], ...]:
         """Model and number of all that were reserved but are not recorded (any more), except for these runs."""

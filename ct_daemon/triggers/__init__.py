@@ -7,4 +7,7 @@ A trigger is a frozen dataclass of its options with ``evaluate(observation, now)
 - `initial`: no model yet, and enough labelled rows for one
 - `new_data`: enough new rows or files since the last training
 - `concept_drift`: columns moved away from the live model's baseline
+- `performance_drop`: the live version does worse on matured labels than when it was made
+- `schedule`: a slot of the schedule came
+- `control`: never, or every n-th file; what a detector is held against
 """

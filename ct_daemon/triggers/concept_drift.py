@@ -7,6 +7,9 @@ window when one of the watched statistics
 - exceeds what samples of this size reach by chance in one comparison of a thousand. Without any change PSI is about
   (1/n + 1/m)(B - 1) for B cells, so that 50 rows "drift" at 0.2 in every third window; see `psi_noise`, `ks_noise`.
 
+With a lower threshold to disarm, a column that has moved counts as moved in the windows after it until none of its
+statistics reaches that threshold any more: a value that swings around the upper one is one move, not many.
+
 A window has *drifted* when enough of its columns moved. The trigger fires when enough of the newest windows drifted,
 the newest one among them. A statistic without a value is neither "moved" nor "not moved": it is listed, and where
 nothing else is left the answer is "can't tell".
@@ -83,6 +86,8 @@ class _Reading:
     value: float
     threshold: float
     noise: float
+    disarm: float | None = None
+    """A column that has moved stays so at this value and above; None: only as `moved` says."""
 
     @property
     def needed(self) -> float:
@@ -91,6 +96,10 @@ class _Reading:
     @property
     def moved(self) -> bool:
         return self.value >= self.threshold and self.value > self.noise
+
+    @property
+    def stays(self) -> bool:
+        return self.moved or (self.disarm is not None and self.value >= self.disarm)
 
     @property
     def share(self) -> float:
@@ -106,6 +115,8 @@ class _Column:
 
     score: DriftScore
     readings: tuple[_Reading, ...]
+    armed: bool = False
+    """It had moved in the window before."""
 
     @property
     def best(self) -> _Reading:
@@ -113,7 +124,7 @@ class _Column:
 
     @property
     def moved(self) -> bool:
-        return any(r.moved for r in self.readings)
+        return any(r.stays if self.armed else r.moved for r in self.readings)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,14 +160,19 @@ class ConceptDrift:
     """Fires when columns moved in `windows` of the newest `of` windows, the newest among them.
 
     `psi`, `ks`: thresholds, None is not watched. `columns`: how many columns must have moved, a count (int) or a
-    share of the columns that could be evaluated (float; rounded up, at least one). The key names the newest window.
+    share of the columns that could be evaluated (float; rounded up, at least one); `among` names the columns that
+    count (None: all). `disarm_psi`, `disarm_ks`: until it falls below, a column that has moved stays so; windows
+    before the newest `of` (as many as the observation holds) say what had moved. The key names the newest window.
     """
 
     psi: float | None = 0.2
     ks: float | None = None
     columns: int | float = 1
+    among: frozenset[str] | None = None
     windows: int = 1
     of: int = 1
+    disarm_psi: float | None = None
+    disarm_ks: float | None = None
 
     def evaluate(self, observation: Observation, now: datetime) -> Firing | Quiet:
         """Fire, say how far off, or say why it can't be told."""
@@ -164,7 +180,7 @@ class ConceptDrift:
             return _cant_tell("no version is live, so there is no baseline", "a live version")
         if not observation.windows:
             return _cant_tell("no window has been measured yet", "rows for a full window")
-        looks = [self._look(window) for window in observation.windows[-self.of :]]
+        looks = self._looks(observation.windows)
         newest = looks[-1]
         if not newest.columns:
             return _cant_tell(
@@ -182,19 +198,37 @@ class ConceptDrift:
             )
         return self._quiet(newest, drifted, looks)
 
-    def _look(self, window: Window) -> _Look:
+    def _looks(self, windows: Sequence[Window]) -> list[_Look]:
+        """The newest `of` windows, oldest first, each knowing what had moved before it."""
+        hysteresis = self.disarm_psi is not None or self.disarm_ks is not None
+        looks: list[_Look] = []
+        armed: frozenset[str] = frozenset()
+        for window in windows if hysteresis else windows[-self.of :]:
+            look = self._look(window, armed)
+            if hysteresis:
+                known = {column.score.column for column in look.columns}
+                # A column that can't be told now is neither armed nor disarmed by that.
+                armed = frozenset(c.score.column for c in look.moved) | (armed - known)
+            looks.append(look)
+        return looks[-self.of :]
+
+    def _look(self, window: Window, armed: frozenset[str]) -> _Look:
         columns: list[_Column] = []
         unknown: list[tuple[str, str, str]] = []
+        absent = set(self.among or ()) - {score.column for score in window.report.columns}
+        unknown += [(name[:TEXT], self._first, "not_in_window") for name in sorted(absent)]
         for score in window.report.columns:
+            if self.among is not None and score.column not in self.among:
+                continue
             readings: list[_Reading] = []
             for name, statistic, threshold in self._watched(score):
                 reason = _why_unknown(statistic)
                 if reason is not None:
                     unknown.append((score.column[:TEXT], name, reason))
                 else:
-                    readings.append(_reading(name, statistic, threshold, score))
+                    readings.append(_reading(name, statistic, threshold, score, self._disarm(name)))
             if readings:
-                columns.append(_Column(score=score, readings=tuple(readings)))
+                columns.append(_Column(score=score, readings=tuple(readings), armed=score.column in armed))
         columns.sort(key=lambda c: (-c.best.share, c.score.column))
         # The small constant: 0.07 * 100 is 7.000000000000001, and 7 columns are meant.
         needed = (
@@ -203,6 +237,14 @@ class ConceptDrift:
             else max(1, math.ceil(self.columns * len(columns) - 1e-9))
         )
         return _Look(window=window, columns=tuple(columns), unknown=tuple(unknown), needed=needed)
+
+    @property
+    def _first(self) -> str:
+        """Name of a statistic that is watched."""
+        return "psi" if self.psi is not None else "ks"
+
+    def _disarm(self, name: str) -> float | None:
+        return self.disarm_psi if name == "psi" else self.disarm_ks
 
     def _watched(self, score: DriftScore) -> Iterator[tuple[str, Statistic, float]]:
         """The statistics of a column that have a threshold; a categorical column has no KS."""
@@ -231,6 +273,9 @@ class ConceptDrift:
                 "psi": self.psi,
                 "ks": self.ks,
                 "columns": newest.needed,
+                "among": None if self.among is None else sorted(self.among)[:TOP_COLUMNS],
+                "disarm_psi": self.disarm_psi,
+                "disarm_ks": self.disarm_ks,
                 "windows": self.windows,
                 "of": self.of,
             },
@@ -281,13 +326,16 @@ def has_moved(score: DriftScore, *, psi: float | None, ks: float | None) -> bool
     return any(reading.moved for reading in readings) if readings else None
 
 
-def _reading(name: str, statistic: Statistic, threshold: float, score: DriftScore) -> _Reading:
+def _reading(
+    name: str, statistic: Statistic, threshold: float, score: DriftScore, disarm: float | None = None
+) -> _Reading:
     """KS enters with what is certain of it: less its error, on the safe side."""
     value, n, m = statistic.value or 0.0, score.baseline_rows, score.window_rows
     if name == "ks":
         certain = max(value - (statistic.error or 0.0), 0.0)
-        return _Reading(name=name, value=certain, threshold=threshold, noise=ks_noise(n, m))
-    return _Reading(name=name, value=value, threshold=threshold, noise=psi_noise(score.kind, n, m))
+        return _Reading(name=name, value=certain, threshold=threshold, noise=ks_noise(n, m), disarm=disarm)
+    noise = psi_noise(score.kind, n, m)
+    return _Reading(name=name, value=value, threshold=threshold, noise=noise, disarm=disarm)
 
 
 def _why_unknown(statistic: Statistic) -> str | None:

@@ -17,9 +17,12 @@ import ct_daemon.triggers
 from ct_daemon.codec import decode, encode
 from ct_daemon.protocols import Trigger
 from ct_daemon.triggers.concept_drift import ConceptDrift
+from ct_daemon.triggers.control import EveryN, Never
 from ct_daemon.triggers.initial import Initial
 from ct_daemon.triggers.new_data import NewData
 from ct_daemon.triggers.on_demand import OnDemand
+from ct_daemon.triggers.performance_drop import PerformanceDrop
+from ct_daemon.triggers.schedule import Schedule
 from ct_daemon.types import (
     ColumnKind,
     Demand,
@@ -27,7 +30,10 @@ from ct_daemon.types import (
     DriftScore,
     Firing,
     Observation,
+    Performance,
+    Quality,
     Quiet,
+    Slot,
     Statistic,
     TriggerKind,
     Window,
@@ -42,6 +48,16 @@ TRIGGERS: dict[str, Trigger] = {
     "concept_drift psi": ConceptDrift(psi=0.2, columns=0.5, windows=2, of=3),
     "concept_drift ks": ConceptDrift(psi=None, ks=0.1, columns=3),
     "concept_drift both": ConceptDrift(psi=0.1, ks=0.2, columns=1, windows=1, of=1000),
+    "concept_drift disarm": ConceptDrift(psi=0.2, ks=0.2, disarm_psi=0.1, disarm_ks=0.05, windows=2, of=2),
+    "concept_drift among": ConceptDrift(columns=1.0, among=frozenset({"a", "b"})),
+    "new_data ceilings": NewData(max_rows=3, max_age_s=3600.0),
+    "new_data all": NewData(rows=10, files=2, max_rows=100, max_age_s=1e9),
+    "performance_drop": PerformanceDrop(min_labels=20, absolute=0.05, relative=0.1),
+    "performance_drop relative": PerformanceDrop(min_labels=100, relative=0.1),
+    "schedule": Schedule(rule="every 6 h"),
+    "never": Never(),
+    "always": EveryN(n=1),
+    "every_n": EveryN(n=3),
 }
 """One or more of every trigger in the tree."""
 
@@ -88,6 +104,18 @@ demands = st.builds(
     force=st.booleans(),
     asked_at=st.datetimes(datetime(2020, 1, 1), datetime(2030, 1, 1), timezones=st.just(UTC)),  # noqa: DTZ001
 )
+moments = st.datetimes(datetime(2020, 1, 1), datetime(2030, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001
+finite = st.floats(-1e12, 1e12)
+qualities = st.builds(
+    Quality,
+    metric=st.just("mae"),
+    value=finite,
+    rows=st.integers(1, 10**9),
+    low=finite,
+    high=finite,
+)
+performances = st.builds(Performance, live=qualities, reference=qualities, last_batch_seq=st.integers(1, 9))
+slots = st.builds(Slot, seq=st.integers(1, 9), model=st.just("m"), due_at=moments, first_at=moments)
 observations = st.builds(
     Observation,
     model=st.just("m"),
@@ -99,6 +127,10 @@ observations = st.builds(
     last_batch_seq=counts,
     demands=st.lists(demands, max_size=8).map(tuple),
     windows=st.lists(windows, max_size=3).map(tuple),
+    trained_at=st.none() | moments,
+    performance=st.none() | performances,
+    slot=st.none() | slots,
+    next_slot_at=st.none() | moments,
 )
 
 every_trigger = pytest.mark.parametrize("trigger", TRIGGERS.values(), ids=TRIGGERS.keys())
@@ -121,6 +153,8 @@ def test_triggers_import_the_vocabulary_only() -> None:
         assert {name for name in imports if name.startswith("ct_daemon")} <= {
             "ct_daemon.types",
             "ct_daemon.words",
+            "ct_daemon.times",
+            "ct_daemon.evaluation.degradation",
         }, path
 
 

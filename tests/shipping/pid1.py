@@ -116,7 +116,11 @@ class Machine:
             capture_output=True,
             text=True,
             timeout=timeout,
-            env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/bin", "LANG": "C.UTF-8", "SYSTEMD_PAGER": ""},
+            env={
+                "PATH": "/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/bin",
+                "LANG": "C.UTF-8",
+                "SYSTEMD_PAGER": "",
+            },
         )
         if check and done.returncode != 0:
             raise AssertionError(

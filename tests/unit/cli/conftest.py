@@ -57,7 +57,7 @@ class Site:
     def serve(self) -> None:
         """As if the daemon ran: its API answers."""
         one = self.loop
-        self._server = ApiServer(control=one.control, store=one.store, folders=one.folders, models=("m",))
+        self._server = ApiServer(control=one.control, store=one.store, folders=one.folders)
         self._server.start()
 
     def close(self) -> None:

@@ -66,3 +66,40 @@ def test_every_fault_is_told_at_its_path() -> None:
         {"a": {"training": {"window_rows": 20}}, "b": {"training": {"holdout": 2}}}, limits={"runs": 0}
     )
     assert list(found) == ["models.a.training.window_rows", "models.b.training.holdout", "limits.runs"]
+
+
+def trigger(**settings: Any) -> dict[str, Any]:
+    return {"m": {"triggers": settings}}
+
+
+@pytest.mark.parametrize(
+    ("settings", "path", "says"),
+    [
+        ({"schedule": {}}, "schedule", "cron or every"),
+        ({"schedule": {"cron": "@daily", "every": "1h"}}, "schedule", "one of the two"),
+        ({"schedule": {"cron": "0 25 * * *"}}, "schedule.cron", "23"),
+        ({"schedule": {"cron": "0 0 31 2 *"}}, "schedule.cron", "never happens"),
+        ({"schedule": {"cron": "0 0 * * 9"}}, "schedule.cron", "day of week"),
+        ({"schedule": {"cron": "@daily", "timezone": "Mars/Base"}}, "schedule.timezone", "time zone"),
+        ({"schedule": {"every": "30s"}}, "schedule.every", "60"),
+        ({"schedule": {"every": "6h", "jitter": "2h"}}, "schedule.jitter", "3600"),
+        ({"schedule": {"every": "6h", "missed": "all"}}, "schedule.missed", "once"),
+        ({"new_data": {}}, "new_data", "max_age"),
+        ({"performance_drop": {}}, "performance_drop", "absolute"),
+        ({"performance_drop": {"absolute": 0}}, "performance_drop.absolute", "greater"),
+        (
+            {"performance_drop": {"absolute": 0.1, "min_labels": 500, "labels": 100}},
+            "performance_drop.labels",
+            "never reach",
+        ),
+        ({"concept_drift": {"disarm": {"psi": 0.3}}}, "concept_drift.disarm.psi", "below"),
+        ({"concept_drift": {"psi": None, "disarm": {"psi": 0.1}}}, "concept_drift.disarm.psi", "below"),
+        ({"concept_drift": {"among": ["a"], "columns": 2}}, "concept_drift.columns", "among 1"),
+        ({"control": {}}, "control.fire", "required"),
+    ],
+)
+def test_each_misfit_of_a_trigger_names_the_setting(settings: dict[str, Any], path: str, says: str) -> None:
+    found = faults(trigger(**settings))
+    [(where, message)] = found.items()
+    assert where == f"models.m.triggers.{path}"
+    assert says.lower() in message.lower()

@@ -18,7 +18,15 @@ from ct_daemon.config import Config, load
 FOLDER = Path(__file__).parents[3] / "config"
 REFERENCE = FOLDER / "ct-daemon.yaml"
 
-NOT_THE_DEFAULT = {"data.row_id", "data.time", "triggers.new_data.rows"}
+NOT_THE_DEFAULT = {
+    "data.row_id",
+    "data.time",
+    "triggers.new_data.rows",
+    "triggers.concept_drift.disarm.psi",
+    "triggers.performance_drop.absolute",
+    "triggers.schedule.cron",
+    "hooks.secret",
+}
 """Default none, but shown with a value, because other settings of the file need them. Their comments say so."""
 
 
@@ -44,6 +52,9 @@ def settings(section: type[BaseModel], raw: dict, value: BaseModel, path: str = 
         inner, read = section_of(info.annotation), getattr(value, name)
         if where == "models":
             yield from settings(inner, raw[name]["my-model"], read["my-model"])
+        elif where == "hooks":
+            yield where, info, raw[name], "(section)"
+            yield from settings(inner, raw[name]["releases"], read["releases"], "hooks.")
         elif inner is not None and read is not None:
             yield where, info, raw[name], "(section)"
             yield from settings(inner, raw[name], read, f"{where}.")
@@ -88,7 +99,10 @@ def lines_by_path(node: yaml.MappingNode, lines: list[str], path: str = "") -> I
     """The line of every key of the file."""
     for key, value in node.value:
         where = f"{path}{key.value}"
-        yield where.removeprefix("models.my-model."), lines[key.start_mark.line]
+        yield (
+            where.removeprefix("models.my-model.").replace("hooks.releases.", "hooks."),
+            lines[key.start_mark.line],
+        )
         if isinstance(value, yaml.MappingNode):
             yield from lines_by_path(value, lines, f"{where}.")
 
@@ -97,7 +111,8 @@ def test_what_has_no_default_or_another_than_shown_says_so():
     text = REFERENCE.read_text(encoding="utf-8")
     lines = dict(lines_by_path(yaml.compose(text), text.splitlines()))
     for where, info, _, read in walk():
-        off = not info.is_required() and info.get_default(call_default_factory=True) is None
+        default = info.get_default(call_default_factory=True)
+        off = not info.is_required() and (default is None or where == "hooks")
         assert ("# No default." in lines[where]) == info.is_required(), where
         assert ("# Default: none" in lines[where]) == (off and read is not None), where
 

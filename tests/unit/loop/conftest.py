@@ -17,7 +17,7 @@ from ct_daemon.control import Control
 from ct_daemon.errors import SourceError
 from ct_daemon.folders import StateFolder
 from ct_daemon.monitor.monitor import Monitor, Tick
-from ct_daemon.monitor.watch import Watch
+from ct_daemon.parts import watch_of
 from ct_daemon.pipeline import executor
 from ct_daemon.pipeline.executor import Executor, ExecutorSettings
 from ct_daemon.pipeline.states import TERMINAL, RunState
@@ -25,9 +25,6 @@ from ct_daemon.pipeline.workshop import Workshop
 from ct_daemon.policy import Policy
 from ct_daemon.store.store import Store
 from ct_daemon.testing import FakeTrainer, FakeWorker, MemoryTarget
-from ct_daemon.triggers.initial import Initial
-from ct_daemon.triggers.new_data import NewData
-from ct_daemon.triggers.on_demand import OnDemand
 from ct_daemon.types import Arrival, BatchKind, Event, FileStamp, Run
 
 
@@ -66,13 +63,21 @@ class Inbox:
 class Loop:
     """One model `m` under care. Time stands still unless a test moves `now`."""
 
-    def __init__(self, root: Path, *, policy: Policy | None = None, new_data: int | None = None) -> None:
+    def __init__(
+        self,
+        root: Path,
+        *,
+        policy: Policy | None = None,
+        chosen: Mapping[str, Any] | None = None,
+        now: datetime = datetime(2026, 3, 1, 12, tzinfo=UTC),
+    ) -> None:
+        """`chosen`: the section `triggers` of the settings."""
         self.folders = StateFolder(root)
         self.folders.make()
         self.store = Store.open(root)
         with self.store.write() as tx:
             self.store.models.ensure(tx, ["m"])
-        self.now = datetime(2026, 3, 1, 12, tzinfo=UTC)
+        self.now = now
         self.worker, self.trainer, self.target = FakeWorker(), FakeTrainer(), MemoryTarget()
         self.events: list[Event] = []
         self.woken: list[str] = []
@@ -83,18 +88,10 @@ class Loop:
                 "source": {"folder": str(root)},
                 "training": {"min_rows": 50},
                 "drift": {"window_rows": 200},
+                "triggers": dict(chosen or {}),
             }
         )
-        triggers = [OnDemand(), Initial(min_rows=50)]
-        if new_data is not None:
-            triggers.append(NewData(rows=new_data))
-        watch = Watch(
-            model="m",
-            settings=self.settings,
-            sources=(self.inbox,),
-            triggers=tuple(triggers),
-            policy=policy or Policy(),
-        )
+        self.policy = policy or Policy()
         self.shop = Workshop(
             model="m",
             settings=self.settings,
@@ -105,19 +102,23 @@ class Loop:
             target=self.target,
             clock=self._clock,
         )
-        self.monitor = Monitor(
-            store=self.store,
-            folders=self.folders,
-            worker=self.worker,
-            watches={"m": watch},
-            emit=self.events.append,
-            queued=lambda: self.executor.notify(),
-            clock=self._clock,
-        )
+        self._new_monitor()
         self._new_executor()
 
     def _clock(self) -> datetime:
         return self.now
+
+    def _new_monitor(self) -> None:
+        watch = watch_of("m", self.settings, self.folders)
+        self.monitor = Monitor(
+            store=self.store,
+            folders=self.folders,
+            worker=self.worker,
+            watches={"m": replace(watch, sources=(self.inbox,), policy=self.policy)},
+            emit=self.events.append,
+            queued=lambda: self.executor.notify(),
+            clock=self._clock,
+        )
 
     def _new_executor(self) -> None:
         self.executor = Executor(
@@ -149,9 +150,10 @@ class Loop:
         self.working = True
 
     def restart(self) -> None:
-        """What a new process finds: the ledger as it is, an executor that has just begun."""
+        """What a new process finds: the ledger as it is, rooms that have just begun."""
         if self.working:
             self.executor.stop(0.0, interrupt=lambda: None)
+        self._new_monitor()
         self._new_executor()
         self.work()
 

@@ -75,7 +75,7 @@ def test_a_folder_that_is_gone_stops_no_decision_and_is_told_once(loop: Make) ->
     "error", [fault(ArtifactError, "digest_mismatch"), fault(WorkerError, "died"), RuntimeError("a bug")]
 )
 def test_a_comparison_that_fails_stops_no_decision_and_is_tried_again(loop: Make, error: Exception) -> None:
-    one = loop(new_data=300)
+    one = loop(chosen={"new_data": {"rows": 300}})
     one.first_version()
     one.worker.errors["compare"] = [error, error]
     one.arrive("second")
@@ -134,7 +134,7 @@ def test_a_signal_that_could_not_be_recorded_is_one_wish_when_it_is_repeated(
 
 
 def test_a_run_that_has_not_read_its_data_answers_what_fires_meanwhile(loop: Make) -> None:
-    one = loop(new_data=200)
+    one = loop(chosen={"new_data": {"rows": 200}})
     one.first_version()
     one.executor.stop(0.0, interrupt=lambda: None)
     one.working = False
@@ -149,7 +149,9 @@ def test_a_run_that_has_not_read_its_data_answers_what_fires_meanwhile(loop: Mak
 
 def test_answered_evidence_does_not_start_again_because_other_evidence_waited_once(loop: Make) -> None:
     """A claim that went away unanswered must not wake one that a failed run has answered."""
-    one = loop(new_data=200, policy=Policy(back_off_first_s=100.0, back_off_longest_s=100.0))
+    one = loop(
+        chosen={"new_data": {"rows": 200}}, policy=Policy(back_off_first_s=100.0, back_off_longest_s=100.0)
+    )
     one.first_version()
     one.trainer.errors["train"] = [RuntimeError("a bug")]
     one.arrive("second")
@@ -167,7 +169,7 @@ def test_answered_evidence_does_not_start_again_because_other_evidence_waited_on
 
 
 def test_a_cooldown_ends_though_no_data_come(loop: Make) -> None:
-    one = loop(new_data=100, policy=Policy(cooldown_s=3600.0))
+    one = loop(chosen={"new_data": {"rows": 100}}, policy=Policy(cooldown_s=3600.0))
     night = one.now - timedelta(hours=9)
     one.arrive("first", until=night)
     one.work()

@@ -341,3 +341,22 @@ def test_absurd_lengths_do_not_overflow_the_calendar() -> None:
         answer = decide(policy, situation=replace(IDLE, past=(run,)))
         assert answer.retry_at is not None
         assert answer.retry_at.year > 2100
+
+
+# --- ceilings --------------------------------------------------------------------------------------------
+
+
+def test_a_ceiling_passes_over_cooldown_and_coalescing_but_not_over_back_off_and_budget() -> None:
+    reached = replace(IDLE, ceiling=True)
+    useful = past((1.0, RunEnd.USEFUL))
+    held(
+        decide(STRICT, situation=replace(IDLE, past=useful, first_firing_at=ago(2), last_firing_at=ago(1))),
+        Rule.COOLDOWN,
+        ago(1) + timedelta(hours=6),
+    )
+    assert decide(STRICT, situation=replace(reached, past=useful)).rule is Rule.FIRED
+    failed = past((0.05, RunEnd.FAILED))
+    assert decide(STRICT, situation=replace(reached, past=failed)).rule is Rule.BACK_OFF
+    full = past((8.0, RunEnd.CANCELLED), (7.0, RunEnd.CANCELLED))
+    assert decide(STRICT, situation=replace(reached, past=full)).rule is Rule.BUDGET
+    assert decide(STRICT, situation=replace(reached, paused=True)).rule is Rule.PAUSED

@@ -301,3 +301,49 @@ def test_a_categorical_column_has_no_ks_to_miss() -> None:
 def test_long_names_are_cut() -> None:
     answer = quiet(ConceptDrift(psi=0.2), window(1, score("x" * 10_000, psi=0.1)))
     assert len(answer.reason) + len(answer.needed) < 500
+
+
+# --- a named set, disarming ------------------------------------------------------------------------------
+
+
+def test_only_the_columns_of_a_named_set_count() -> None:
+    trigger = ConceptDrift(psi=0.2, among=frozenset({"age", "income"}), columns=1.0)
+    both = (score("age", psi=0.5), score("income", psi=0.5))
+    assert isinstance(ask(trigger, window(1, *both, score("price", psi=0.0))), Firing)
+    assert isinstance(ask(trigger, window(1, score("age", psi=0.5), score("income", psi=0.0))), Quiet)
+    assert isinstance(ask(trigger, window(1, score("price", psi=9.0), score("age", psi=0.0))), Quiet)
+
+
+def test_a_named_column_that_is_not_there_can_not_be_told() -> None:
+    trigger = ConceptDrift(psi=0.2, among=frozenset({"age", "gone"}))
+    answer = ask(trigger, window(1, score("age", psi=0.1)))
+    assert "can't tell: PSI of gone (not_in_window)" in answer.reason
+    nothing = ask(trigger, window(1, score("price", psi=5.0)))
+    assert isinstance(nothing, Quiet)
+    assert nothing.reason.startswith("can't tell")
+
+
+@pytest.mark.parametrize(
+    ("values", "fires"),
+    [
+        ((0.30, 0.15), True),  # moved, and not yet below the lower threshold
+        ((0.30, 0.09), False),  # fell below it
+        ((0.15, 0.15), False),  # never reached the upper one
+        ((0.30, 0.09, 0.15), False),  # disarmed stays disarmed until it moves again
+        ((0.30, None, 0.15), True),  # what can't be told changes nothing
+    ],
+)
+def test_a_column_that_has_moved_counts_until_it_falls_below_the_lower_threshold(
+    values: tuple[float | None, ...], fires: bool
+) -> None:
+    trigger = ConceptDrift(psi=0.2, disarm_psi=0.1)
+    windows = [window(n, score(psi=value)) for n, value in enumerate(values, 1)]
+    assert isinstance(ask(trigger, *windows), Firing) is fires
+
+
+def test_a_value_that_swings_around_the_threshold_drifts_without_a_break() -> None:
+    windows = [window(n, score(psi=value)) for n, value in enumerate((0.22, 0.18, 0.21, 0.19), 1)]
+    assert isinstance(ask(ConceptDrift(psi=0.2, windows=4, of=4), *windows), Quiet)
+    answer = ask(ConceptDrift(psi=0.2, windows=4, of=4, disarm_psi=0.15), *windows)
+    assert isinstance(answer, Firing)
+    assert answer.evidence["windows"] == [1, 2, 3, 4]

@@ -1,4 +1,4 @@
-"""`on_demand`, `initial`, `new_data`: when they fire, and what names their evidence."""
+"""`on_demand`, `initial`, `new_data`, `schedule`, controls: when they fire, and what names their evidence."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from ct_daemon.triggers.control import EveryN, Never
 from ct_daemon.triggers.initial import Initial
 from ct_daemon.triggers.new_data import NewData
 from ct_daemon.triggers.on_demand import OnDemand, demands_of
-from ct_daemon.types import Demand, Firing, Observation, Quiet
+from ct_daemon.triggers.schedule import Schedule
+from ct_daemon.types import Demand, Firing, Observation, Quiet, Slot
 
 NOW = datetime(2026, 11, 24, 6, tzinfo=UTC)
 EMPTY = Observation(
@@ -148,3 +150,68 @@ def test_new_data_fires_anew_only_when_the_limit_is_reached_again() -> None:
     assert key(3, 1000, 100) == key(3, 1000, 150) == key(3, 1000, 199)
     again = {key(3, 1000, 100), key(3, 1000, 200), key(3, 1100, 100), key(4, 1000, 100)}
     assert len(again) == 4  # the next multiple, a training in between, a new version
+
+
+# --- ceilings ------------------------------------------------------------------------------------------------
+
+TRAINED = replace(LIVE, trained_at=NOW)
+DAY = 86400.0
+
+
+def test_an_age_fires_when_it_reaches_its_ceiling_and_says_before_when_that_will_be() -> None:
+    trigger = NewData(max_age_s=7 * DAY)
+    answer = quiet(trigger.evaluate(TRAINED, NOW + timedelta(days=3)))
+    assert answer.due_at == NOW + timedelta(days=7)
+    assert answer.reason == "3 d of 7 d since the last training"
+    assert answer.needed == "4 d more"
+    assert fired(trigger.evaluate(TRAINED, answer.due_at)).ceiling
+
+
+def test_a_ceiling_that_a_run_did_not_bring_down_is_claimed_again_after_each_tenth() -> None:
+    trigger, at, keys = NewData(max_age_s=10 * DAY), NOW, []
+    for _ in range(4):
+        answer = trigger.evaluate(TRAINED, at)
+        if isinstance(answer, Firing):
+            keys.append(answer.dedupe_key)
+            assert answer.due_at is not None
+            almost = trigger.evaluate(TRAINED, answer.due_at - timedelta(seconds=5))
+            assert fired(almost).dedupe_key == answer.dedupe_key
+        assert answer.due_at is not None
+        at = answer.due_at
+    assert len(set(keys)) == 3
+    assert at == NOW + timedelta(days=13)
+
+
+def test_rows_of_any_kind_count_for_their_ceiling() -> None:
+    trigger = NewData(rows=500, max_rows=1000)
+    answer = fired(trigger.evaluate(replace(LIVE, new_rows=1000, new_labelled_rows=3), NOW))
+    assert answer.ceiling
+    assert "1,000 of 1,000 rows" in answer.reason
+    ordinary = fired(trigger.evaluate(replace(LIVE, new_rows=600, new_labelled_rows=600), NOW))
+    assert not ordinary.ceiling
+
+
+# --- schedule ------------------------------------------------------------------------------------------------
+
+
+def test_the_schedule_fires_for_the_slot_that_waits_and_says_else_when_the_next_one_comes() -> None:
+    trigger, later = Schedule(rule="every 6 h"), NOW + timedelta(hours=2)
+    answer = quiet(trigger.evaluate(replace(LIVE, next_slot_at=later), NOW))
+    assert answer.due_at == later
+    slot = Slot(seq=4, model="fraud", due_at=NOW, first_at=NOW)
+    firing = fired(trigger.evaluate(replace(LIVE, slot=slot, next_slot_at=later), NOW))
+    assert firing.dedupe_key == f"schedule:{NOW.isoformat()}"
+    assert firing.due_at == later
+    assert "2026-11-24 06:00 UTC" in firing.reason
+
+
+# --- controls ------------------------------------------------------------------------------------------------
+
+
+def test_controls_look_at_nothing_but_files() -> None:
+    seen = [replace(LIVE, new_files=n, last_batch_seq=n) for n in range(7)]
+    assert not any(isinstance(Never().evaluate(one, NOW), Firing) for one in seen)
+    assert [isinstance(EveryN(n=1).evaluate(one, NOW), Firing) for one in seen] == [False, *[True] * 6]
+    assert [isinstance(EveryN(n=3).evaluate(one, NOW), Firing) for one in seen] == [False] * 3 + [True] * 4
+    keys = {fired(EveryN(n=1).evaluate(one, NOW)).dedupe_key for one in seen[1:]}
+    assert len(keys) == 6
