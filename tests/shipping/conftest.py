@@ -12,12 +12,13 @@ import pytest
 
 from tests.acceptance.rig import REPOSITORY
 from tests.shipping.engine import Engine, engine
-from tests.shipping.machine import need_root, need_time
+from tests.shipping.machine import need_root, need_time, need_tools
 from tests.shipping.rootfs import LIBRARIES, add_python, make_root, python_home
 
 BASE = "python:3.12-slim-bookworm"
 """The name in the Dockerfile."""
 IMAGE = "ct-daemon"
+PROMETHEUS = "prom/prometheus:stand-in"
 PARTS = (
     "Dockerfile",
     ".dockerignore",
@@ -92,3 +93,25 @@ def image(docker: Engine, checkout: Path, tmp_path_factory: pytest.TempPathFacto
         timeout=900.0,
     )
     return IMAGE
+
+
+@pytest.fixture(scope="session")
+def stand_in(docker: Engine, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Debian's Prometheus, laid out as the project's own image is."""
+    need_tools("a Prometheus", {"prometheus": "prometheus", "promtool": "prometheus"})
+    root = make_root(tmp_path_factory.mktemp("prometheus") / "root", ())
+    for name in ("prometheus", "promtool"):
+        shutil.copy2(f"/usr/bin/{name}", root / "usr/bin" / name)
+    (root / "prometheus").mkdir()
+    os.chown(root / "prometheus", 65534, 65534)
+    docker.load(
+        root,
+        PROMETHEUS,
+        "USER 65534:65534",
+        "WORKDIR /prometheus",
+        "VOLUME /prometheus",
+        "EXPOSE 9090",
+        'ENTRYPOINT ["/bin/prometheus"]',
+    )
+    shutil.rmtree(root)
+    return PROMETHEUS

@@ -15,6 +15,8 @@ from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any, TypeVar
 
+import pytest
+
 from tests.acceptance.rig import REPOSITORY
 from tests.shipping.machine import CGROUPS, hierarchies, need_root, need_tools, remove_cgroups
 
@@ -28,6 +30,7 @@ PROGRAMS = {
     "mount": "mount",
 }
 POWEROFF = signal.SIGRTMIN + 4
+_NAMESPACES = ("unshare", "--cgroup", "--mount", "--pid", "--fork", "--uts", "--ipc", "--net", "--kill-child")
 _BOOT = Path(__file__).with_name("boot.sh")
 
 _START = "#!/bin/sh\nset -eu\nroot=$1\n"
@@ -89,10 +92,7 @@ class Machine:
         cgroups.write_text("".join(_cgroup_mounts()))
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
-                [
-                    *("unshare", "--cgroup", "--mount", "--pid", "--fork", "--uts", "--ipc", "--net"),
-                    *("--kill-child", str(_BOOT), str(base), str(prepare), str(cgroups)),
-                ],
+                [*_NAMESPACES, str(_BOOT), str(base), str(prepare), str(cgroups)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -230,11 +230,24 @@ def _preparation(folder: Path, more: str) -> str:
     )
 
 
+def _need_namespaces() -> None:
+    """Skip where root may not make a machine within this one, as in most containers."""
+    tried = subprocess.run(
+        [*_NAMESPACES, "sh", "-c", "mount -t tmpfs tmpfs /mnt && mount -t proc proc /proc"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    if tried.returncode != 0:
+        pytest.skip(f"this machine allows no machine of its own within it: {tried.stderr.strip()}")
+
+
 @contextmanager
 def machine(kind: type[M], folder: Path, **options: Any) -> Iterator[M]:
     """A booted machine; skips, with the reason, where none can be made."""
     need_root("booting systemd")
     need_tools("booting systemd", PROGRAMS)
+    _need_namespaces()
     folder.mkdir(parents=True)
     made = kind(folder, **options)
     try:

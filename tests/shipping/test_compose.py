@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,12 +16,10 @@ from ct_daemon.testing import drop, rows
 from tests.acceptance.rig import REPOSITORY
 from tests.shipping.engine import Engine
 from tests.shipping.machine import need_tools
-from tests.shipping.rootfs import make_root
 
 DEPLOY = REPOSITORY / "deploy"
 COMPOSE = DEPLOY / "compose.yaml"
 CONFIG = DEPLOY / "compose/ct-daemon/ct-daemon.yaml"
-PROMETHEUS = "prom/prometheus:stand-in"
 AT = "http://127.0.0.1:9090/api/v1"
 
 
@@ -54,28 +50,6 @@ def test_prometheus_finds_what_is_mounted_and_scrapes_the_service_by_its_name() 
 
 
 # --- with an engine ----------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def stand_in(docker: Engine, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Debian's Prometheus, laid out as the project's own image is."""
-    need_tools("a Prometheus", {"prometheus": "prometheus", "promtool": "prometheus"})
-    root = make_root(tmp_path_factory.mktemp("prometheus") / "root", ())
-    for name in ("prometheus", "promtool"):
-        shutil.copy2(f"/usr/bin/{name}", root / "usr/bin" / name)
-    (root / "prometheus").mkdir()
-    os.chown(root / "prometheus", 65534, 65534)
-    docker.load(
-        root,
-        PROMETHEUS,
-        "USER 65534:65534",
-        "WORKDIR /prometheus",
-        "VOLUME /prometheus",
-        "EXPOSE 9090",
-        'ENTRYPOINT ["/bin/prometheus"]',
-    )
-    shutil.rmtree(root)
-    return PROMETHEUS
 
 
 @pytest.fixture(scope="module")

@@ -17,9 +17,6 @@ from tests.shipping.conftest import copy_of_repository
 from tests.shipping.engine import Engine
 from tests.shipping.machine import need_time, need_tools
 from tests.shipping.pid1 import Machine, machine
-from tests.shipping.test_compose import stand_in
-
-__all__ = ["stand_in"]
 
 HOW_TO = REPOSITORY / "docs/how-to"
 PAGES = ("systemd.md", "docker.md")
