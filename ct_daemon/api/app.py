@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
 from ct_daemon import __version__, views
+from ct_daemon.api.reload import add_reload
 from ct_daemon.codec import plain
 from ct_daemon.control import Control, Ticket
 from ct_daemon.errors import ConflictError, CtDaemonError, DeployError, StateError, UnknownNameError
@@ -70,12 +71,22 @@ def create_app(control: Control, store: Store, models: Sequence[str]) -> FastAPI
     @app.get("/healthz")
     def healthz() -> dict[str, Any]:
         failing = control.health()
-        status = "degraded" if failing else "ok"
-        return {"status": status, "version": __version__, "models": len(models), "failing": list(failing)}
+        status = "degraded" if failing or control.config_error is not None else "ok"
+        return {
+            "status": status,
+            "version": __version__,
+            "models": len(models),
+            "failing": list(failing),
+            "config_error": control.config_error,
+        }
+
+    add_reload(app, control)
 
     @app.get("/api/v1/models")
     def list_models() -> dict[str, Any]:
-        return views.status_document(store, models, daemon={"version": __version__})
+        return views.status_document(
+            store, models, daemon={"version": __version__, "config_error": control.config_error}
+        )
 
     @app.get("/api/v1/models/{model}")
     def get_model(model: ModelName) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import threading
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 
@@ -15,6 +16,8 @@ from ct_daemon.control import Control
 from ct_daemon.errors import StateError
 from ct_daemon.folders import StateFolder, short_path
 from ct_daemon.store.store import Store
+
+START_S = 30.0
 
 
 class ApiServer:
@@ -41,12 +44,23 @@ class ApiServer:
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Bind and serve; answers as soon as this returns."""
+        """Bind and serve; answers when this returns.
+
+        Raises
+        ------
+        StateError
+            `no_socket` if it can't.
+        """
         self._socket = self._bind()
         self._thread = threading.Thread(
             target=self._server.run, kwargs={"sockets": [self._socket]}, name="api", daemon=True
         )
         self._thread.start()
+        end = time.monotonic() + START_S
+        while not self._server.started and self._thread.is_alive() and time.monotonic() < end:
+            self._thread.join(timeout=0.005)
+        if not self._server.started:
+            raise StateError("the control API did not start; its error is in the log", reason="no_socket")
 
     def stop(self) -> None:
         """Finish what is being answered, then close."""

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection
+from structlog.contextvars import bound_contextvars
 
 from ct_daemon.failpoints import failpoint
 from ct_daemon.monitor.watch import Watch
@@ -82,10 +83,11 @@ class Decider:
                 self._store.demands.serve(tx, decision.serves, situation.active.id)
                 self._store.firings.answer(tx, model, situation.active.id)
         failpoint("decision.recorded")
-        for firing in fresh:
-            self._emit(TriggerFired(firing=firing))
-        if is_new:
-            self._emit(DecisionMade(recorded=recorded))
+        with bound_contextvars(decision=recorded.seq):
+            for firing in fresh:
+                self._emit(TriggerFired(firing=firing))
+            if is_new:
+                self._emit(DecisionMade(recorded=recorded))
         if decision.verdict is Verdict.START:
             self._queued()
         return recorded
