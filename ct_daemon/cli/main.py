@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from ct_daemon import __version__
-from ct_daemon.cli import doctor, look, operate, prepare, serve
+from ct_daemon.cli import doctor, look, operate, prepare, serve, service
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -36,5 +36,6 @@ for command in (
     look.explain,
     look.drift,
     doctor.doctor,
+    service.reload,
 ):
     main.add_command(command)

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from ct_daemon.testing import drop, rows
 from tests.acceptance.rig import CONFIG, Rig
 from tests.unit.service.manager import Manager
 
@@ -74,3 +75,75 @@ def test_a_loop_that_hangs_starves_the_watchdog_and_health_says_so(rig: Make, ma
     site.send(signal.SIGABRT)  # what systemd does
     assert site.ended() == -signal.SIGABRT
     assert re.search(r"Thread 0x.*\n.*\n.*failpoint", site.log.read_text()), "the places of all threads"
+
+
+def test_reload_by_command_and_by_signal(rig: Make, manager: Manager) -> None:
+    site = rig(program=QUICK).start(NOTIFY_SOCKET=manager.address)
+    good = site.config.read_text()
+    assert site.cli("reload")["changed"] == []
+    site.config.write_text(good.replace("min_rows: 300", "min_rows: 250"))
+    assert site.cli("reload")["changed"] == ["m"]
+
+    site.config.write_text(good.replace("holdout: 0.25", "holdout: lots"))
+    error = site.cli("reload", expect=2)["error"]
+    assert [fault["path"] for fault in error["faults"]] == ["models.m.training.holdout"]
+    site.config.write_text(good)
+    assert "holdout" in site.cli("status")["daemon"]["config_error"]
+    (warned,) = [f for f in site.cli("doctor")["findings"] if f["level"] == "warning"]
+    assert "refused" in warned["what"]
+
+    manager.hear()
+    manager.heard.clear()
+    site.send(signal.SIGHUP)
+    manager.until(lambda heard: len(heard) == 2, "the signal's reload is over")
+    assert [said.split("=")[0] for said in manager.heard] == ["RELOADING", "READY"]
+    assert site.cli("status")["daemon"]["config_error"] is None
+    assert [line["changed"] for line in lines(site, "reload.done") if "changed" in line] == [["m"], ["m"]]
+    site.config.write_text("{")
+    site.send(signal.SIGHUP)
+    site.wait(lambda: len(lines(site, "reload.refused")) == 2, "the log tells what the signal came to")
+    assert (
+        site.cli("reload", "--state", str(site.state.root), expect=2)["error"]["reason"] == "config_invalid"
+    )
+    assert site.answers()
+    assert site.stop() == 0
+
+
+def test_reload_with_no_daemon(rig: Make) -> None:
+    site = rig()
+    assert site.cli("reload", expect=4)["error"]["reason"] == "not_running"
+    site.config.write_text("models: {}\n")
+    assert site.cli("reload", expect=2)["error"]["reason"] == "config_invalid"
+
+
+def test_usr2_writes_the_status_to_the_log(rig: Make) -> None:
+    site = rig(program=QUICK).start()
+    for _ in range(100):
+        site.send(signal.SIGUSR2)
+    site.wait(lambda: lines(site, "status.model"), "the status is in the log")
+    assert site.stop() == 0
+    models, daemons = lines(site, "status.model"), lines(site, "status.daemon")
+    assert {line["model"] for line in models} == {"m"}
+    assert len(models) == len(daemons) < 100, "signals that come together are one"
+
+
+SLOW = CONFIG.replace(
+    "sklearn: {estimator: linear}",
+    "sklearn: {estimator: hist_gradient_boosting, parameters: {max_iter: 100000, early_stopping: false}}",
+).replace("drain: 5s", "drain: 10m")
+
+
+def test_a_second_sigterm_ends_a_long_drain_at_once(rig: Make) -> None:
+    site = rig(config=SLOW).start()
+    drop(site.inbox, "first.parquet", rows(400, seed=1))
+    child = site.wait(lambda: site.runs() and site.runs()[-1].child_pid, "a trainer runs")
+    site.send(signal.SIGTERM)
+    site.wait(lambda: lines(site, "daemon.draining"), "it drains")
+    assert Path(f"/proc/{child}").exists(), "the first one lets the trainer go on"
+    site.send(signal.SIGTERM)
+    assert site.ended() == 0
+    assert not Path(f"/proc/{child}").exists()
+    assert site.runs()[-1].state == "training", "the run waits for the next start"
+    order = [line["event"] for line in map(json.loads, site.log.read_text().splitlines())]
+    assert order[-1] == "daemon.stopped"
+    assert order.index("daemon.draining") < order.index("run.interrupted") < order.index("daemon.stopped")
