@@ -22,6 +22,7 @@ from apscheduler.jobstores.base import JobLookupError
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from ct_daemon import spool
+from ct_daemon.backups import deleting
 from ct_daemon.clock import wall
 from ct_daemon.commands import Command, Commands, answer
 from ct_daemon.config import Config, ModelSettings
@@ -427,7 +428,11 @@ class Daemon:
         self._put_off_if_refused(lambda: reconcile(self._parts.shops))
 
     def _tidy(self) -> None:
-        self._put_off_if_refused(lambda: tidy(self._store, self._folders, self._config))
+        with deleting(self._folders.root) as may:
+            if may:
+                self._put_off_if_refused(lambda: tidy(self._store, self._folders, self._config))
+            else:
+                log.info("retention.put_off", why="a backup is being made")
 
     def _put_off_if_refused(self, job: Callable[[], object]) -> None:
         """Work that nobody waits for: what a locked ledger or a full disk refuses now is done the next time."""

@@ -37,5 +37,7 @@ for command in (
     look.drift,
     doctor.doctor,
     service.reload,
+    service.backup,
+    service.restore,
 ):
     main.add_command(command)

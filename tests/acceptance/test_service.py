@@ -147,3 +147,31 @@ def test_a_second_sigterm_ends_a_long_drain_at_once(rig: Make) -> None:
     order = [line["event"] for line in map(json.loads, site.log.read_text().splitlines())]
     assert order[-1] == "daemon.stopped"
     assert order.index("daemon.draining") < order.index("run.interrupted") < order.index("daemon.stopped")
+
+
+def test_a_backup_of_a_running_daemon_is_restored_elsewhere_and_goes_on(
+    warm: Make, rig: Make, tmp_path: Path
+) -> None:
+    site = warm().start()
+    drop(site.inbox, "more.parquet", rows(300, seed=2, first_id=400))
+    site.wait(lambda: len(site.batches()) == 2, "the file is taken")
+    made = site.cli("backup", str(tmp_path / "backup"))
+    assert site.cli("backup", str(tmp_path / "backup"), expect=3)["error"]["reason"] == "backup_exists"
+    assert site.cli("restore", str(tmp_path / "backup"), expect=3)["error"]["reason"] == "state_not_empty"
+    assert site.stop() == 0
+
+    other = rig("elsewhere")
+    assert other.cli("restore", str(tmp_path / "backup"), "--verify")["digest"] == made["digest"]
+    assert not other.state.root.exists(), "it only looked"
+    assert other.cli("restore", str(tmp_path / "backup"))["models"] == ["m"]
+    assert other.champion() is None, "the alias is not in the backup"
+    other.start()
+    other.wait(lambda: other.champion() == 1, "the alias follows the ledger")
+    (other.inbox / "more.parquet").write_bytes((site.inbox / "more.parquet").read_bytes())
+    other.wait(lambda: len(other.batches()) == 3, "the same file is looked at on the other machine")
+    assert [batch.status.value for batch in other.batches()] == ["accepted", "accepted", "duplicate"]
+    ticket = other.cli("trigger", "m")
+    assert other.wait(lambda: other.run_ended(ticket["run"]), "a run ended").state == "succeeded"
+    assert other.champion() == 2
+    assert {f["level"] for f in other.cli("doctor")["findings"]} == {"ok"}
+    assert other.stop() == 0
