@@ -26,7 +26,8 @@ def verify_backup(folder: Path) -> Backup:
     ------
     StateError
         `no_backup`; `newer_backup`; `backup_altered` with what differs from what was backed up,
-        `backup_incomplete` with what the ledger refers to and was not there; `corrupt` or `newer_schema` from the ledger.
+        `backup_incomplete` with what the ledger refers to and was not there; `corrupt` or `newer_schema` from the
+        ledger.
     """
     try:
         document, digest = _manifest(folder)

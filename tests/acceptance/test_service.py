@@ -157,8 +157,9 @@ def test_a_backup_of_a_running_daemon_is_restored_elsewhere_and_goes_on(
     site.wait(lambda: len(site.batches()) == 2, "the file is taken")
     made = site.cli("backup", str(tmp_path / "backup"))
     assert site.cli("backup", str(tmp_path / "backup"), expect=3)["error"]["reason"] == "backup_exists"
-    assert site.cli("restore", str(tmp_path / "backup"), expect=3)["error"]["reason"] == "state_not_empty"
+    assert site.cli("restore", str(tmp_path / "backup"), expect=3)["error"]["reason"] == "state_in_use"
     assert site.stop() == 0
+    assert site.cli("restore", str(tmp_path / "backup"), expect=3)["error"]["reason"] == "state_not_empty"
 
     other = rig("elsewhere")
     assert other.cli("restore", str(tmp_path / "backup"), "--verify")["digest"] == made["digest"]
