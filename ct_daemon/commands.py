@@ -39,10 +39,11 @@ class Commands:
         self.wish: str | None = None
         """Names the SIGUSR1 that is to be recorded."""
 
-    def listen(self) -> None:
-        """Hear signals from now on."""
+    def listen(self, *, reloads: bool) -> None:
+        """Hear signals from now on; SIGHUP only if there is something to reload, else it ends the process as ever."""
         for number in SIGNALS:
-            signal.signal(number, self._on_signal)
+            if reloads or number != signal.SIGHUP:
+                signal.signal(number, self._on_signal)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         # Runs between any two instructions of the main thread, itself included: no lock may be taken here.

@@ -63,6 +63,8 @@ LONGEST_NAP_S = 3600.0
 """A decision that time alone would change is looked at again at least this often, whatever the clocks say."""
 STOP_MARGIN_S = 30.0
 """A stop takes at most `limits.drain` and so long: trainers and the worker are ended, answers are finished."""
+LAST_TICK_S = 8.0
+"""A tick that is under way may take so long to its end, of that time."""
 USUAL_STOP_S = 90.0
 """What service managers allow a stop by default; a longer drain is announced to them."""
 
@@ -107,7 +109,7 @@ class Daemon:
     def run(self) -> None:
         """Start, serve until SIGTERM or SIGINT (or `ask_to_stop`), stop. Signals only in the main thread."""
         if threading.current_thread() is threading.main_thread():
-            self._commands.listen()
+            self._commands.listen(reloads=self._path is not None)
         self._folders.make()
         with StateLock(self._folders.root):
             self._build()
@@ -269,7 +271,7 @@ class Daemon:
         self._parts.executor.stop(drain_s, interrupt=self._parts.worker.close, hurry=self._commands.hurried)
         self._parts.worker.close()
         if self._ticker.is_alive():
-            self._ticker.join(timeout=10.0)
+            self._ticker.join(timeout=LAST_TICK_S)
         self._retrain()  # a signal that came meanwhile is not forgotten
         self._parts.api.stop()
         self._store.close()

@@ -17,7 +17,8 @@ from ct_daemon.errors import StateError
 from ct_daemon.folders import StateFolder, short_path
 from ct_daemon.store.store import Store
 
-START_S = 30.0
+START_S, STOP_S = 30.0, 10.0
+"""The server may take so long to begin, and to finish what is being answered."""
 
 
 class ApiServer:
@@ -66,7 +67,7 @@ class ApiServer:
         """Finish what is being answered, then close."""
         self._server.should_exit = True
         if self._thread is not None:
-            self._thread.join(timeout=10.0)
+            self._thread.join(timeout=STOP_S)
         if self._socket is not None:
             self._socket.close()
             with suppress(OSError):  # gone, or the disk is broken: the next start clears what is left

@@ -37,7 +37,7 @@ TRAINER_GRACE_S = 2.0
 """A trainer that is to end may take so long before it is killed."""
 HURRY_S = 0.1
 """A stop that is in no hurry looks so often whether it has become one."""
-LAST_S = 15.0
+LAST_S = 10.0
 """After the drain, threads that still work on something are left behind after so long."""
 REMOVED = Move(to=RunState.FAILED, reason="model_removed", detail="not configured any more")
 
@@ -129,8 +129,9 @@ class Executor:
                 log.error("run.left_behind", runs=sorted(self._working))
                 return
             # A thread may be just about to start a trainer, so once is not enough.
-            for run_id in list(self._working):
-                self._trainer.stop(run_id, grace_s=0.0 if hurry() else TRAINER_GRACE_S)
+            working = list(self._working)
+            for run_id in working:
+                self._trainer.stop(run_id, grace_s=0.0 if hurry() else TRAINER_GRACE_S / len(working))
             for thread in self._threads:
                 thread.join(timeout=0.2)
 

@@ -336,6 +336,22 @@ def test_nothing_is_deleted_while_a_backup_is_made(stopped: Service, tmp_path: P
         assert may
 
 
+def test_a_backup_holds_from_the_ledger_to_the_last_file(
+    stopped: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest, seen = backups.making.copy_file, []
+
+    def copy(source: Path, target: Path) -> Any:
+        with deleting(state_of(stopped)) as may:
+            seen.append(may)
+        return honest(source, target)
+
+    monkeypatch.setattr(backups.making, "copy_file", copy)
+    make_backup(state_of(stopped), tmp_path / "backup", now=NOW)
+    assert len(seen) > 5
+    assert not any(seen)
+
+
 def test_the_daemon_puts_retention_off(service: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     one = service()
     one.add("m")
