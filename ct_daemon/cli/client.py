@@ -11,10 +11,12 @@ from typing import Any, NamedTuple
 
 from ct_daemon.config import Config
 from ct_daemon.errors import (
+    ConfigError,
     ConflictError,
     CtDaemonError,
     DaemonUnreachableError,
     DeployError,
+    Fault,
     StateError,
     UnknownNameError,
 )
@@ -24,6 +26,7 @@ TIMEOUT_S = 30.0
 _CLASSES: dict[int, type[CtDaemonError]] = {
     404: UnknownNameError,
     409: ConflictError,
+    422: ConfigError,
     502: DeployError,
     503: StateError,
     507: StateError,
@@ -51,7 +54,13 @@ class _UnixConnection(http.client.HTTPConnection):
 
 
 def request(
-    path: Path, method: str, url: str, body: dict[str, Any] | None = None, **headers: str
+    path: Path,
+    method: str,
+    url: str,
+    body: dict[str, Any] | None = None,
+    *,
+    timeout_s: float = TIMEOUT_S,
+    **headers: str,
 ) -> tuple[int, Any]:
     """One request to a control socket: status and the JSON that came back.
 
@@ -60,7 +69,7 @@ def request(
     OSError, http.client.HTTPException
         If nobody listens, or the answer broke off.
     """
-    connection = _UnixConnection(path)
+    connection = _UnixConnection(path, timeout_s)
     try:
         text = None if body is None else json.dumps(body)
         kind = {} if body is None else {"Content-Type": "application/json"}
@@ -85,16 +94,29 @@ def call(config: Config, method: str, url: str, body: dict[str, Any] | None = No
     CtDaemonError
         What the daemon answered, as the same class and reason.
     """
-    path = StateFolder(config.state).socket
+    return call_at(config.state, method, url, body, timeout_s=TIMEOUT_S, **headers)
+
+
+def call_at(
+    state: Path,
+    method: str,
+    url: str,
+    body: dict[str, Any] | None = None,
+    *,
+    timeout_s: float = TIMEOUT_S,
+    **headers: str,
+) -> Any:  # noqa: ANN401
+    """As `call`, to the daemon that works on a state folder."""
+    path = StateFolder(state).socket
     try:
-        status, document = request(path, method, url, body, **headers)
+        status, document = request(path, method, url, body, timeout_s=timeout_s, **headers)
     except (FileNotFoundError, ConnectionRefusedError) as error:
         raise DaemonUnreachableError(
-            f"no daemon is running on {config.state}; start it with 'ct-daemon run'", reason="not_running"
+            f"no daemon is running on {state}; start it with 'ct-daemon run'", reason="not_running"
         ) from error
     except (OSError, http.client.HTTPException) as error:
         raise DaemonUnreachableError(
-            f"the daemon did not answer within {TIMEOUT_S:.0f} s ({type(error).__name__}); "
+            f"the daemon did not answer within {timeout_s:.0f} s ({type(error).__name__}); "
             "see its log and 'ct-daemon status'",
             reason="no_answer",
         ) from error
@@ -145,4 +167,7 @@ def _told(lines: Iterable[str]) -> Iterator[Told]:
 
 def _as_error(status: int, document: dict[str, Any]) -> CtDaemonError:
     kind = _CLASSES.get(status, CtDaemonError)
+    if kind is ConfigError:
+        faults = tuple(Fault(**fault) for fault in document.get("faults", ()))
+        return ConfigError(str(document.get("detail", "")), faults=faults, reason=str(document.get("reason")))
     return kind(str(document.get("detail", "")), reason=str(document.get("reason", "error")))
