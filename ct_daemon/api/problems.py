@@ -95,6 +95,7 @@ def add_handlers(app: FastAPI) -> None:
     app.add_exception_handler(Refused, _refused)
     app.add_exception_handler(RequestValidationError, _bad_request)
     app.add_exception_handler(HTTPException, _no_such_way)
+    app.add_exception_handler(Exception, _broken)
 
 
 async def _problem(request: Request, error: Exception) -> JSONResponse:
@@ -102,6 +103,11 @@ async def _problem(request: Request, error: Exception) -> JSONResponse:
     status = _status_of(error)
     retry = {"Retry-After": "5"} if status in (503, 507) else None
     return answer(status, reason, str(error), retry)
+
+
+async def _broken(request: Request, error: Exception) -> JSONResponse:
+    """A fault of ours. Starlette raises it again after this answer, so the server logs it with its traceback."""
+    return answer(500, "internal_error", "a fault of the daemon; its log has the details")
 
 
 async def _refused(request: Request, error: Exception) -> JSONResponse:
