@@ -1,8 +1,9 @@
 """The daemon's life: it starts its parts, keeps them ticking, drains and stops.
 
 Threads: *main* waits for signals; *ticks* looks at one model after the other; *watch* hears of files; *run-N*
-carry runs; *worker* holds the worker process; *api* answers the control socket; APScheduler's thread re-scans and
-cleans up. All of them find their work in the ledger, so any of them may die with the process at any moment.
+carry runs; *worker* holds the worker process; *api* answers the control socket, *api-tcp* the address where there
+is one; APScheduler's thread re-scans and cleans up. All of them find their work in the ledger, so any of them may
+die with the process at any moment.
 """
 
 from __future__ import annotations

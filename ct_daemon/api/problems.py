@@ -106,6 +106,7 @@ def add_handlers(app: FastAPI) -> None:
     app.add_exception_handler(Refused, _refused)
     app.add_exception_handler(RequestValidationError, _bad_request)
     app.add_exception_handler(HTTPException, _no_such_way)
+    app.add_exception_handler(Exception, _broken)
 
 
 async def _problem(request: Request, error: Exception) -> JSONResponse:
@@ -116,6 +117,11 @@ async def _problem(request: Request, error: Exception) -> JSONResponse:
         faults = {"faults": [asdict(fault) for fault in error.faults]}
         return _Answer(problem(status, reason, str(error)) | faults, status_code=status)
     return answer(status, reason, str(error), retry)
+
+
+async def _broken(request: Request, error: Exception) -> JSONResponse:
+    """A fault of ours. Starlette raises it again after this answer, so the server logs it with its traceback."""
+    return answer(500, "internal_error", "a fault of the daemon; its log has the details")
 
 
 async def _refused(request: Request, error: Exception) -> JSONResponse:

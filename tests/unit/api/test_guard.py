@@ -182,6 +182,20 @@ def test_every_answer_carries_the_headers_that_browsers_heed(api: Api) -> None:
         assert "server" not in reply.headers
 
 
+def test_a_fault_of_ours_is_a_problem_that_shows_nothing_and_is_logged(
+    api: Api, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken() -> None:
+        raise RuntimeError("the secret inside")
+
+    monkeypatch.setattr(api.loop.control, "health", broken)
+    reply = api.ask("GET", "/healthz")
+    assert (reply.status, reply.document["reason"]) == (500, "internal_error")
+    assert "secret" not in str(reply.document)
+    assert reply.headers["x-content-type-options"] == "nosniff"
+    api.loop.until(lambda: "the secret inside" in caplog.text, "it is in the log")
+
+
 # --- rates ----------------------------------------------------------------------------------------------------
 
 
