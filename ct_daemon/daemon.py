@@ -199,8 +199,8 @@ class Daemon:
         for model in self._config.models:
             self._due.add(model)
         self._parts.api.start()
-        self.ready.set()
         self._vitals.ready()
+        self.ready.set()
         log.info(
             "daemon.ready", pid=os.getpid(), models=len(self._config.models), state=str(self._folders.root)
         )

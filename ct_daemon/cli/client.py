@@ -35,7 +35,7 @@ _CLASSES: dict[int, type[CtDaemonError]] = {
 class _UnixConnection(http.client.HTTPConnection):
     """HTTP over a Unix socket."""
 
-    def __init__(self, path: Path, timeout_s: float) -> None:
+    def __init__(self, path: Path, timeout_s: float = TIMEOUT_S) -> None:
         super().__init__("localhost", timeout=timeout_s)
         self._path = path
 
