@@ -97,7 +97,7 @@ def test_reload_by_command_and_by_signal(rig: Make, manager: Manager) -> None:
     site.send(signal.SIGHUP)
     manager.until(lambda heard: len(heard) == 2, "the signal's reload is over")
     assert [said.split("=")[0] for said in manager.heard] == ["RELOADING", "READY"]
-    assert site.cli("status")["daemon"]["config_error"] is None
+    assert site.http("GET", "/healthz").json()["config_error"] is None
     assert [line["changed"] for line in lines(site, "reload.done") if "changed" in line] == [["m"], ["m"]]
     site.config.write_text("{")
     site.send(signal.SIGHUP)
@@ -171,7 +171,7 @@ def test_a_backup_of_a_running_daemon_is_restored_elsewhere_and_goes_on(
     (other.inbox / "more.parquet").write_bytes((site.inbox / "more.parquet").read_bytes())
     other.wait(lambda: len(other.batches()) == 3, "the same file is looked at on the other machine")
     assert [batch.status.value for batch in other.batches()] == ["accepted", "accepted", "duplicate"]
-    ticket = other.cli("trigger", "m")
+    ticket = other.http("POST", "/api/v1/models/m/runs", {}).json()
     assert other.wait(lambda: other.run_ended(ticket["run"]), "a run ended").state == "succeeded"
     assert other.champion() == 2
     assert {f["level"] for f in other.cli("doctor")["findings"]} == {"ok"}
