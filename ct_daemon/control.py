@@ -27,6 +27,7 @@ from ct_daemon.pipeline.executor import Executor
 from ct_daemon.pipeline.states import RunState
 from ct_daemon.pipeline.undo import finish_rollback
 from ct_daemon.pipeline.workshop import Workshop, champion_of, files_of
+from ct_daemon.pulse import Pulse
 from ct_daemon.store.store import Store
 from ct_daemon.types import (
     Demand,
@@ -41,6 +42,8 @@ from ct_daemon.types import (
 
 log = structlog.get_logger(__name__)
 
+STALLED_AFTER_S = 60.0
+"""A loop that shows nothing for so long counts as stalled."""
 DEMAND_ID = re.compile(r"d-[0-9a-f]{12}")
 
 
@@ -55,6 +58,21 @@ class Ticket:
     """`start`, `joined`, `hold`, or `recorded` when the policy could not be asked right now."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reloaded:
+    """What a reload has changed: names of models, and paths of other settings."""
+
+    path: str
+    """The file that was read."""
+    added: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+    settings: tuple[str, ...] = ()
+    """Other settings that are new and in force."""
+    needs_restart: tuple[str, ...] = ()
+    """Settings that differ in the file and stay as they were until the next start."""
+
+
 class Control:
     """The daemon's buttons.
 
@@ -62,7 +80,16 @@ class Control:
     ----------
     wake : callable
         Called with a model that should be looked at soon.
+    pulse : Pulse, optional
+        Of the loop that ticks; `health` looks at it.
+    stalled_after_s : float
+        A loop that shows nothing for so long counts as stalled.
+    reload : callable, optional
+        Reads the configuration anew.
     """
+
+    config_error: str | None = None
+    """Why the newest configuration was refused; None since one was taken."""
 
     def __init__(
         self,
@@ -74,7 +101,11 @@ class Control:
         emit: Callable[[Event], None],
         wake: Callable[[str], None],
         clock: Callable[[], datetime],
+        pulse: Pulse | None = None,
+        stalled_after_s: float = STALLED_AFTER_S,
+        reload: Callable[[], Reloaded] | None = None,
     ) -> None:
+        self._pulse, self._stalled_after_s, self._reload = pulse, stalled_after_s, reload
         self._store, self._shops, self._monitor, self._executor = store, shops, monitor, executor
         self._emit, self._wake, self._clock = emit, wake, clock
         self.stopping = False
@@ -124,7 +155,14 @@ class Control:
             note=note,
         )
         recorded, is_new, decision = self._monitor.demand(demand)
-        log.info("demand.acknowledged", model=model, demand=recorded.id, origin=origin, run=recorded.run_id)
+        log.info(
+            "demand.acknowledged",
+            model=model,
+            demand=recorded.id,
+            origin=origin,
+            run=recorded.run_id,
+            decision=decision and decision.seq,
+        )
         return Ticket(demand=recorded, is_new=is_new, decision=decision, verdict=_verdict(recorded, decision))
 
     def request_by_signal(self, wish: str) -> tuple[Ticket, ...]:
@@ -164,10 +202,32 @@ class Control:
         Raises
         ------
         StateError
-            Nothing can be recorded at this moment: nothing can be acknowledged.
+            Nothing can be recorded at this moment: nothing can be acknowledged. Or `loop_stalled`: what is
+            recorded is not looked at.
         """
+        still_s = 0.0 if self._pulse is None else self._pulse.still_s()
+        if still_s > self._stalled_after_s:
+            raise StateError(
+                f"the loop has shown no progress for {still_s:.0f} s; its place is in the log (loop.stalled); "
+                "SIGTERM and a new start lose nothing",
+                reason="loop_stalled",
+            )
         self._store.database.probe()
         return self._monitor.failing
+
+    def reload(self) -> Reloaded:
+        """Read the configuration anew and take what can be taken while running.
+
+        Raises
+        ------
+        ConfigError
+            The file has faults: nothing has changed.
+        ConflictError
+            There is no file, or the daemon is stopping.
+        """
+        if self._reload is None:
+            raise ConflictError("this daemon was not started from a file", reason="no_config_file")
+        return self._reload()
 
     def cancel(self, run_id: str) -> Run:
         """End a run before it goes live."""

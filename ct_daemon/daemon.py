@@ -1,46 +1,58 @@
 """The daemon's life: it starts its parts, keeps them ticking, drains and stops.
 
 Threads: *main* waits for signals; *ticks* looks at one model after the other; *watch* hears of files; *run-N*
-carry runs; *worker* holds the worker process; *api* answers the control socket; APScheduler's thread re-scans and
-cleans up. All of them find their work in the ledger, so any of them may die with the process at any moment.
+carry runs; *worker* holds the worker process; *api* answers the control socket, *api-tcp* the address where there
+is one; APScheduler's thread re-scans and cleans up. All of them find their work in the ledger, so any of them may
+die with the process at any moment.
 """
 
 from __future__ import annotations
 
 import os
-import queue
-import signal
 import threading
-import uuid
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict
 from datetime import datetime, timedelta
 from pathlib import Path
-from types import FrameType
 
 import structlog
 from apscheduler.executors.pool import ThreadPoolExecutor
+from apscheduler.jobstores.base import JobLookupError
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from ct_daemon import spool
+from ct_daemon.backups import deleting
 from ct_daemon.clock import wall
-from ct_daemon.config import Config
-from ct_daemon.control import Control
+from ct_daemon.commands import Command, Commands, answer
+from ct_daemon.config import Config, ModelSettings
+from ct_daemon.control import Control, Reloaded
 from ct_daemon.due import Due
-from ct_daemon.errors import CtDaemonError, StateError, TrainingError, UnknownNameError
+from ct_daemon.errors import (
+    ConfigError,
+    ConflictError,
+    CtDaemonError,
+    StateError,
+    TrainingError,
+    UnknownNameError,
+)
 from ct_daemon.failpoints import failpoint
 from ct_daemon.folders import StateFolder
 from ct_daemon.housekeeping import sweep, tidy
 from ct_daemon.monitor.monitor import Tick
+from ct_daemon.notify import Notifier
 from ct_daemon.parts import build
 from ct_daemon.protocols import Observer
 from ct_daemon.recovery import end_trainers, reconcile
+from ct_daemon.reload import Change, apply_change, read_change
 from ct_daemon.sources.files import FolderSource
 from ct_daemon.sources.staging import clean_staging
 from ct_daemon.sources.watch import FolderWatcher
 from ct_daemon.store.lock import StateLock
 from ct_daemon.store.store import Store
 from ct_daemon.types import Event
+from ct_daemon.vitals import Vitals
 
 log = structlog.get_logger(__name__)
 
@@ -50,6 +62,12 @@ RETRY_S, LONGEST_RETRY_S = 1.0, 60.0
 """A look that failed is repeated after so long, twice as long each time up to the longest."""
 LONGEST_NAP_S = 3600.0
 """A decision that time alone would change is looked at again at least this often, whatever the clocks say."""
+STOP_MARGIN_S = 30.0
+"""A stop takes at most `limits.drain` and so long: trainers and the worker are ended, answers are finished."""
+LAST_TICK_S = 8.0
+"""A tick that is under way may take so long to its end, of that time."""
+USUAL_STOP_S = 90.0
+"""What service managers allow a stop by default; a longer drain is announced to them."""
 
 
 class Daemon:
@@ -61,15 +79,26 @@ class Daemon:
         With absolute paths, as `config.load` gives it.
     observers : sequence of Observer
         Hear every fact; their errors are logged and dropped.
+    path : Path, optional
+        The file that `config` came from; `reload` reads it again.
+    notifier : Notifier, optional
+        Tells the service manager.
     """
 
     def __init__(
-        self, config: Config, *, observers: Sequence[Observer] = (), clock: Callable[[], datetime] = wall
+        self,
+        config: Config,
+        *,
+        observers: Sequence[Observer] = (),
+        clock: Callable[[], datetime] = wall,
+        path: Path | None = None,
+        notifier: Notifier | None = None,
     ) -> None:
+        self._path = None if path is None else path.absolute()
+        self._notifier = notifier or Notifier()
         self._config, self._observers, self._clock = config, tuple(observers), clock
         self._folders = StateFolder(config.state)
-        self._commands: queue.SimpleQueue[str] = queue.SimpleQueue()
-        self._wish: str | None = None
+        self._commands = Commands()
         self._broken: StateError | None = None
         self._due = Due()
         self._closing = threading.Event()
@@ -81,8 +110,7 @@ class Daemon:
     def run(self) -> None:
         """Start, serve until SIGTERM or SIGINT (or `ask_to_stop`), stop. Signals only in the main thread."""
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
-                signal.signal(number, self._on_signal)
+            self._commands.listen(reloads=self._path is not None)
         self._folders.make()
         with StateLock(self._folders.root):
             self._build()
@@ -95,6 +123,19 @@ class Daemon:
     def ask_to_stop(self) -> None:
         """Like SIGTERM, from any thread."""
         self._commands.put("stop")
+
+    def reload(self) -> Reloaded:
+        """Like SIGHUP, from any thread but the main one, and waits for what comes of it.
+
+        Raises
+        ------
+        ConfigError
+            The file has faults: nothing has changed.
+        ConflictError
+            There is no file, or the daemon is stopping.
+        """
+        done: Reloaded = self._commands.ask("reload")
+        return done
 
     @property
     def control(self) -> Control:
@@ -125,14 +166,19 @@ class Daemon:
             wake=self._due.add,
             on_trainer=self._note_trainer,
             clock=self._clock,
+            reload=self.reload,
         )
         self._scheduler = BackgroundScheduler(
             timezone="UTC",
             executors={"default": ThreadPoolExecutor(2)},
             job_defaults={"coalesce": True, "misfire_grace_time": None, "max_instances": 1},
         )
+        self._watched: set[tuple[Path, bool]] = set()
         self._watcher = FolderWatcher(self._heard)
         self._ticker = threading.Thread(target=self._tick_for_ever, name="ticks", daemon=True)
+        self._vitals = Vitals(
+            self._notifier, self._parts, self._ticker, stalled_after_s=self._config.limits.stalled_after
+        )
 
     def _start(self) -> None:
         with self._store.write() as tx:
@@ -145,18 +191,7 @@ class Daemon:
         self._take_spool()
         self._watch_folders()
         self._scheduler.start()
-        for number, (model, settings) in enumerate(self._config.models.items()):
-            every = min(s.rescan for s in (settings.source, settings.labels) if s is not None)
-            # Spread over the interval, so that a hundred models don't wake together.
-            first = self._clock() + timedelta(seconds=every * (number + 1) / len(self._config.models))
-            self._scheduler.add_job(
-                self._due.add,
-                "interval",
-                kwargs={"model": model, "only_if_new": True},
-                seconds=every,
-                next_run_time=first,
-                id=f"rescan:{model}",
-            )
+        self._plan_rescans(self._config.models)
         self._scheduler.add_job(
             self._tidy, "interval", seconds=TIDY_EVERY_S, next_run_time=self._clock(), id="tidy"
         )
@@ -165,6 +200,7 @@ class Daemon:
         for model in self._config.models:
             self._due.add(model)
         self._parts.api.start()
+        self._vitals.ready()
         self.ready.set()
         log.info(
             "daemon.ready", pid=os.getpid(), models=len(self._config.models), state=str(self._folders.root)
@@ -174,28 +210,41 @@ class Daemon:
         """Wait for commands: signals put them into the queue, and this thread is the one that hears signals."""
         failures = 0
         while True:
-            command = self._commands.get()
+            command = self._next_command()
             if self._broken is not None:
                 raise self._broken
-            if command == "stop":
+            if command.name == "stop":
                 return
-            failures = 0 if self._retrain() else failures + 1
-            if failures:
-                wait = min(RETRY_S * 2.0 ** min(failures - 1, 10), LONGEST_RETRY_S)
-                again = threading.Timer(wait, self._commands.put, args=("retrain",))
-                again.daemon = True
-                again.start()
+            if command.name == "reload":
+                answer(command, self._reload)
+            elif command.name == "status":
+                self._vitals.to_log()
+            elif command.name == "retrain":
+                failures = 0 if self._retrain() else failures + 1
+                if failures:
+                    wait = min(RETRY_S * 2.0 ** min(failures - 1, 10), LONGEST_RETRY_S)
+                    again = threading.Timer(wait, self._commands.put, args=("retrain",))
+                    again.daemon = True
+                    again.start()
+
+    def _next_command(self) -> Command:
+        """The next thing to do; until it comes, the watchdog is fed as long as the loop makes progress."""
+        while True:
+            self._vitals.look()
+            command = self._commands.next(self._vitals.wake_s)
+            if command is not None:
+                return command
 
     def _retrain(self) -> bool:
         """Record the wish of a SIGUSR1; whether that is done. Until then it stays the same wish."""
-        wish, self._wish = self._wish, None
+        wish, self._commands.wish = self._commands.wish, None
         if wish is None:
             return True
         try:
             tickets = self._parts.control.request_by_signal(wish)
         except CtDaemonError as error:
             log.error("signal.not_recorded", reason=error.reason, error=str(error))
-            self._wish = self._wish or wish
+            self._commands.wish = self._commands.wish or wish
             return False
         log.info("signal.acknowledged", demands=[ticket.demand.id for ticket in tickets])
         return True
@@ -206,32 +255,92 @@ class Daemon:
         self._broken = error
         self._commands.put("broken")
 
-    def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        # Runs between any two instructions of the main thread, itself included: no lock may be taken here.
-        if number != signal.SIGUSR1:
-            self._commands.put("stop")
-        elif self._wish is None:  # ten thousand of them are one wish
-            self._wish = uuid.uuid4().hex
-            self._commands.put("retrain")
-
     def _stop(self) -> None:
         """No new ticks, then no new claims and the trainers, then the worker; HTTP last, so that it can answer."""
         log.info("daemon.draining")
+        drain_s = self._config.limits.drain
+        self._notifier.stopping(f"draining for at most {drain_s:g} s")
+        if drain_s + STOP_MARGIN_S > USUAL_STOP_S:
+            self._notifier.extend(drain_s + STOP_MARGIN_S)
         self._closing.set()
         self._parts.control.stopping = True
+        self._commands.close()
         self._watcher.close()
         if self._scheduler.running:
             self._scheduler.pause()  # else jobs that are due while it shuts down complain
             self._scheduler.shutdown(wait=False)
         self._due.close()
-        self._parts.executor.stop(self._config.limits.drain, interrupt=self._parts.worker.close)
+        self._parts.executor.stop(drain_s, interrupt=self._parts.worker.close, hurry=self._commands.hurried)
         self._parts.worker.close()
         if self._ticker.is_alive():
-            self._ticker.join(timeout=10.0)
+            self._ticker.join(timeout=LAST_TICK_S)
         self._retrain()  # a signal that came meanwhile is not forgotten
         self._parts.api.stop()
         self._store.close()
         log.info("daemon.stopped")
+
+    # --- reload -------------------------------------------------------------------------------------------
+
+    def _reload(self) -> Reloaded:
+        """Take what the file says now; if it has faults, nothing changes and everybody who looks is told."""
+        if self._path is None:
+            raise ConflictError("this daemon was not started from a file", reason="no_config_file")
+        self._notifier.reloading()
+        try:
+            change = read_change(self._path, self._config)
+            self._parts.api.reload_secrets(change.config.hooks)
+            with self._store.write() as tx:
+                self._store.models.ensure(tx, change.told.added)
+            self._take_over(change)
+        except CtDaemonError as error:
+            faults = [str(fault) for fault in error.faults] if isinstance(error, ConfigError) else []
+            log.error("reload.refused", reason=error.reason, error=str(error), faults=faults)
+            self._parts.control.config_error = str(error)
+            raise
+        finally:
+            self._vitals.ready()
+        return change.told
+
+    def _take_over(self, change: Change) -> None:
+        told = change.told
+        apply_change(change, self._parts)
+        self._config = change.config
+        self._parts.control.config_error = None
+        self._forget_jobs((*told.removed, *told.changed))
+        again = {model: self._config.models[model] for model in (*told.added, *told.changed)}
+        self._plan_rescans(again)
+        self._watch_folders()
+        self._parts.monitor.refresh(again)
+        for model in again:
+            self._due.add(model)
+        if told.removed:
+            self._scheduler.add_job(
+                self._parts.executor.drop, args=(told.removed,), id="drop", replace_existing=True
+            )
+        self._scheduler.modify_job(
+            "look after", next_run_time=self._clock()
+        )  # an alias may have another place
+        log.info("reload.done", **{key: value for key, value in asdict(told).items() if value})
+
+    def _plan_rescans(self, models: Mapping[str, ModelSettings]) -> None:
+        for number, (model, settings) in enumerate(models.items()):
+            every = min(s.rescan for s in (settings.source, settings.labels) if s is not None)
+            # Spread over the interval, so that a hundred models don't wake together.
+            first = self._clock() + timedelta(seconds=every * (number + 1) / len(models))
+            self._scheduler.add_job(
+                self._due.add,
+                "interval",
+                kwargs={"model": model, "only_if_new": True},
+                seconds=every,
+                next_run_time=first,
+                id=f"rescan:{model}",
+            )
+
+    def _forget_jobs(self, models: Iterable[str]) -> None:
+        for model in models:
+            for why in ("rescan", "settle", "again", "retry"):
+                with suppress(JobLookupError):
+                    self._scheduler.remove_job(f"{why}:{model}")
 
     # --- ticks --------------------------------------------------------------------------------------------
 
@@ -244,17 +353,28 @@ class Daemon:
                     self._due.add(model, only_if_new=True)
 
     def _watch_folders(self) -> None:
+        """Hear of the folders of all sources. The new watcher begins before the old one ends: nothing is missed."""
         folders = {
             (source.folder, source.recursive)
             for watch in self._parts.watches.values()
             for source in watch.sources
             if isinstance(source, FolderSource)
         }
-        self._watcher.start(folders)
+        if folders != self._watched:
+            old, self._watcher = self._watcher, FolderWatcher(self._heard)
+            self._watcher.start(folders)
+            old.close()
+            self._watched = folders
+
+    def _take_due(self) -> tuple[str, bool] | None:
+        self._parts.pulse.rest()
+        due = self._due.take()
+        self._parts.pulse.beat()
+        return due
 
     def _tick_for_ever(self) -> None:
         failures: Counter[str] = Counter()
-        while (due := self._due.take()) is not None:
+        while (due := self._take_due()) is not None:
             model, only_if_new = due
             try:
                 tick = self._parts.monitor.tick(model, only_if_new=only_if_new)
@@ -263,7 +383,8 @@ class Daemon:
             except Exception:  # the thread must live on: the other models need it
                 log.exception("tick.broke", model=model)
                 self._due.add(model)
-                self._closing.wait(RETRY_S)
+                with self._parts.pulse.waiting(2 * RETRY_S):
+                    self._closing.wait(RETRY_S)
 
     def _plan_next(self, model: str, tick: Tick, failures: int) -> None:
         """Come back when a file may have settled, when time alone would change the decision, or to try again."""
@@ -313,7 +434,11 @@ class Daemon:
         self._put_off_if_refused(lambda: reconcile(self._parts.shops))
 
     def _tidy(self) -> None:
-        self._put_off_if_refused(lambda: tidy(self._store, self._folders, self._config))
+        with deleting(self._folders.root) as may:
+            if may:
+                self._put_off_if_refused(lambda: tidy(self._store, self._folders, self._config))
+            else:
+                log.info("retention.put_off", why="a backup is being made")
 
     def _put_off_if_refused(self, job: Callable[[], object]) -> None:
         """Work that nobody waits for: what a locked ledger or a full disk refuses now is done the next time."""

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 
 from ct_daemon.api.server import ApiServer
 from ct_daemon.config import Config, Disarm, ModelSettings, TriggerSettings
-from ct_daemon.control import Control
+from ct_daemon.control import Control, Reloaded
 from ct_daemon.deployment.alias import AliasTarget
 from ct_daemon.folders import StateFolder
+from ct_daemon.living import Living
 from ct_daemon.monitor.monitor import Monitor
+from ct_daemon.monitor.patience import PatientWorker
 from ct_daemon.monitor.slots import Timetable
 from ct_daemon.monitor.watch import Watch
 from ct_daemon.pipeline.executor import Executor, ExecutorSettings
 from ct_daemon.pipeline.workshop import Workshop
 from ct_daemon.policy import Policy
 from ct_daemon.protocols import Source, Trigger
+from ct_daemon.pulse import Pulse
 from ct_daemon.sources.files import FolderSource
 from ct_daemon.store.store import Store
 from ct_daemon.training.runner import ProcessRunner
@@ -31,6 +35,8 @@ from ct_daemon.triggers.schedule import Schedule
 from ct_daemon.types import BatchKind, Event
 from ct_daemon.workers.client import WorkerProcess
 
+WORKER_START_S = 15.0
+"""Starting and ending the worker process, beside the time of its requests."""
 POLITE = {"OMP_WAIT_POLICY": "PASSIVE"}
 """OpenMP threads that wait must not spin: on a busy machine that made a fit ten times slower."""
 
@@ -40,9 +46,14 @@ class Parts:
     """What a daemon is made of, beside its threads."""
 
     store: Store
+    folders: StateFolder
     worker: WorkerProcess
-    shops: Mapping[str, Workshop]
-    watches: Mapping[str, Watch]
+    trainer: ProcessRunner
+    clock: Callable[[], datetime]
+    pulse: Pulse
+    """Of the loop that ticks."""
+    shops: Living[Workshop]
+    watches: Living[Watch]
     monitor: Monitor
     executor: Executor
     control: Control
@@ -58,6 +69,7 @@ def build(
     wake: Callable[[str], None],
     on_trainer: Callable[[str, int, float], None],
     clock: Callable[[], datetime],
+    reload: Callable[[], Reloaded] | None = None,
 ) -> Parts:
     """Build everything; nothing is started.
 
@@ -69,27 +81,19 @@ def build(
         Called with a model that should be looked at soon.
     on_trainer : callable
         Hears of each trainer before it is waited for: run, pid, identity.
+    reload : callable, optional
+        Reads the configuration anew.
     """
+    pulse = Pulse()
     limits = config.limits
     worker = WorkerProcess(
         memory_mb=limits.worker_memory_mb, time_s=limits.worker_time, idle_s=limits.worker_idle, env=POLITE
     )
     trainer = ProcessRunner(on_start=on_trainer, env=POLITE)
-    target = AliasTarget(lambda model: config.models[model].alias.folder or folders.deploy)
-    shops = {
-        model: Workshop(
-            model=model,
-            settings=settings,
-            folders=folders,
-            store=store,
-            worker=worker,
-            trainer=trainer,
-            target=target,
-            clock=clock,
-        )
-        for model, settings in config.models.items()
-    }
-    watches = {model: watch_of(model, settings, folders) for model, settings in config.models.items()}
+    watches = Living(
+        {m: watch_of(m, settings, folders, progress=pulse.beat) for m, settings in config.models.items()}
+    )
+    shops: Living[Workshop] = Living({})
     executor = Executor(
         store=store,
         folders=folders,
@@ -103,11 +107,12 @@ def build(
     monitor = Monitor(
         store=store,
         folders=folders,
-        worker=worker,
+        worker=PatientWorker(worker, pulse, (limits.runs + 1) * limits.worker_time + WORKER_START_S),
         watches=watches,
         emit=emit,
         queued=executor.notify,
         clock=clock,
+        pulse=pulse,
     )
     control = Control(
         store=store,
@@ -117,26 +122,56 @@ def build(
         emit=emit,
         wake=wake,
         clock=clock,
+        pulse=pulse,
+        stalled_after_s=limits.stalled_after,
+        reload=reload,
     )
-    api = ApiServer(control=control, store=store, folders=folders, settings=config.api, hooks=config.hooks)
-    return Parts(
+    parts = Parts(
         store=store,
+        folders=folders,
         worker=worker,
+        trainer=trainer,
+        clock=clock,
+        pulse=pulse,
         shops=shops,
         watches=watches,
         monitor=monitor,
         executor=executor,
         control=control,
-        api=api,
+        api=ApiServer(control=control, store=store, folders=folders, settings=config.api, hooks=config.hooks),
+    )
+    shops.swap({model: shop_of(model, settings, parts) for model, settings in config.models.items()})
+    return parts
+
+
+def shop_of(model: str, settings: ModelSettings, parts: Parts, *, known: Workshop | None = None) -> Workshop:
+    """What a model's runs work with, from its settings; a model that is `known` keeps its lock.
+
+    Each has a target of its own, so that a run that began before a reload ends where it began.
+    """
+    target = AliasTarget(lambda _: settings.alias.folder or parts.folders.deploy)
+    if known is not None:
+        return replace(known, settings=settings, target=target)
+    return Workshop(
+        model=model,
+        settings=settings,
+        folders=parts.folders,
+        store=parts.store,
+        worker=parts.worker,
+        trainer=parts.trainer,
+        target=target,
+        clock=parts.clock,
     )
 
 
-def watch_of(model: str, settings: ModelSettings, folders: StateFolder) -> Watch:
+def watch_of(
+    model: str, settings: ModelSettings, folders: StateFolder, *, progress: Callable[[], object] = object
+) -> Watch:
     """A model's sources, triggers and policy, from its settings."""
-    staging = folders.staging
-    sources: list[Source] = [FolderSource("rows", BatchKind.ROWS, settings.source, staging)]
+    files = partial(FolderSource, staging=folders.staging, progress=progress)
+    sources: list[Source] = [files("rows", BatchKind.ROWS, settings.source)]
     if settings.labels is not None:
-        sources.append(FolderSource("labels", BatchKind.LABELS, settings.labels, staging))
+        sources.append(files("labels", BatchKind.LABELS, settings.labels))
     triggers: list[Trigger] = [OnDemand(), Initial(min_rows=settings.training.min_rows)]
     triggers += _evidence(settings.triggers)
     chosen = settings.triggers

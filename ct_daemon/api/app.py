@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from fastapi import FastAPI
 
 from ct_daemon import __version__
@@ -14,12 +16,27 @@ from ct_daemon.api.tokens import Scope
 ROUTERS = (health.router, models.router, runs.router, operate.router, hooks.router)
 
 
+class _App(FastAPI):
+    def openapi(self) -> dict[str, Any]:
+        """The description, made when it is first asked for, since making it takes longer than the rest of a start.
+
+        The shape of a problem is put where `described` refers to it, and nothing of FastAPI's own errors is left.
+        """
+        if self.openapi_schema is None:
+            schemas = super().openapi().setdefault("components", {}).setdefault("schemas", {})
+            schemas["Problem"] = Problem.model_json_schema()
+            for name in ("HTTPValidationError", "ValidationError"):
+                schemas.pop(name, None)
+        assert self.openapi_schema is not None
+        return self.openapi_schema
+
+
 def create_app(services: Services) -> FastAPI:
     """The application. Handlers are plain functions: they run in threads and may wait for the ledger.
 
     It trusts what stands in front of it: only behind a `Guard` may anybody reach it.
     """
-    app = FastAPI(
+    app = _App(
         title="ct-daemon",
         version=__version__,
         summary="Control of a continuous-training daemon. Errors are problem details (RFC 9457).",
@@ -39,14 +56,4 @@ def create_app(services: Services) -> FastAPI:
         """This description."""
         return Document(app.openapi())
 
-    _describe_problems(app)
     return app
-
-
-def _describe_problems(app: FastAPI) -> None:
-    """Put the shape of a problem where `described` refers to it, and nothing of FastAPI's own errors."""
-    schema = app.openapi()
-    schemas = schema.setdefault("components", {}).setdefault("schemas", {})
-    schemas["Problem"] = Problem.model_json_schema()
-    for name in ("HTTPValidationError", "ValidationError"):
-        schemas.pop(name, None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import OrderedDict
 from typing import Any
 
@@ -10,6 +11,9 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
+QUIET = logging.getLogger("ct_daemon.api.connections")
+QUIET.setLevel(logging.ERROR)
+"""Strangers may send what is no HTTP as often as they like; that is not worth a line each."""
 UNREAD_S = 30.0
 """An answer that a client does not take off the line for so long is given up."""
 
@@ -60,6 +64,7 @@ class Connection(H11Protocol):
         crowd: Crowd,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
+        self.logger = QUIET
         self._crowd = crowd
         self._unread: asyncio.TimerHandle | None = None
 

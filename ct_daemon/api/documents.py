@@ -74,6 +74,7 @@ class Health(BaseModel):
     version: str | None = None
     models: int | None = Field(default=None, description="How many are configured.")
     failing: list[str] | None = Field(default=None, description="Models whose last look met a fault.")
+    config_error: str | None = Field(default=None, description="Why the newest configuration was refused.")
 
 
 class Ready(BaseModel):
@@ -212,6 +213,17 @@ class Firings(BaseModel):
 
     firings: list[dict[str, Any]]
     next: int | None
+
+
+class ReloadedDocument(BaseModel):
+    """What a reload has changed."""
+
+    path: str
+    added: list[str]
+    changed: list[str]
+    removed: list[str]
+    settings: list[str]
+    needs_restart: list[str]
 
 
 class SlotsOfSchedule(BaseModel):

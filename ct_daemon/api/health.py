@@ -49,7 +49,8 @@ def healthz(request: Request, rooms: With) -> Document:
     """The daemon lives, and can write its ledger."""
     known = request.scope.get(CALLER) is not None
     failing = rooms.control.health() if known else request.app.state.looked_at.health(rooms.control)
-    status = "degraded" if failing else "ok"
+    refused = rooms.control.config_error
+    status = "degraded" if failing or refused is not None else "ok"
     if not known:
         return Document({"status": status})
     return Document(
@@ -58,6 +59,7 @@ def healthz(request: Request, rooms: With) -> Document:
             "version": __version__,
             "models": len(rooms.control.models),
             "failing": list(failing),
+            "config_error": refused,
         }
     )
 

@@ -33,7 +33,7 @@ def list_models(
     """All models, by name."""
     names = sorted(name for name in rooms.control.models if after is None or name > after)
     shown, following = views.page(names, limit, lambda name: name)
-    daemon = {"version": __version__}
+    daemon = {"version": __version__, "config_error": rooms.control.config_error}
     return Document(views.status_document(rooms.store, shown, daemon=daemon) | {"next": following})
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Annotated
 
 import structlog
@@ -81,6 +82,14 @@ def resume(caller: Admin, rooms: With, model: ModelName) -> Document:
     rooms.control.resume(model)
     log.info("api.resumed", model=model, caller=caller.name)
     return model_answer(rooms, model)
+
+
+@router.post("/reload", responses={200: {"model": shapes.ReloadedDocument}, **described(409, 422)})
+def reload(caller: Admin, rooms: With) -> Document:
+    """Read the configuration anew. With faults in it nothing changes, and the answer lists them all."""
+    done = rooms.control.reload()
+    log.info("api.reloaded", caller=caller.name)
+    return Document(asdict(done))
 
 
 @router.post(

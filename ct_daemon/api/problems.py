@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import asdict
 from http import HTTPStatus
 from typing import Any
 
@@ -14,7 +15,14 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
-from ct_daemon.errors import ConflictError, CtDaemonError, DeployError, StateError, UnknownNameError
+from ct_daemon.errors import (
+    ConfigError,
+    ConflictError,
+    CtDaemonError,
+    DeployError,
+    StateError,
+    UnknownNameError,
+)
 
 KIND = "application/problem+json"
 MAX_SHOWN = 200
@@ -29,6 +37,9 @@ class Problem(BaseModel):
     status: int
     reason: str = Field(description="Slug that is stable across versions.")
     detail: str = Field(description="A sentence for a person, with the next step.")
+    faults: list[dict[str, Any]] | None = Field(
+        default=None, description="Of a configuration: each with path, message and line."
+    )
 
 
 class Refused(Exception):  # noqa: N818  (an answer rather than an error of ours)
@@ -95,13 +106,22 @@ def add_handlers(app: FastAPI) -> None:
     app.add_exception_handler(Refused, _refused)
     app.add_exception_handler(RequestValidationError, _bad_request)
     app.add_exception_handler(HTTPException, _no_such_way)
+    app.add_exception_handler(Exception, _broken)
 
 
 async def _problem(request: Request, error: Exception) -> JSONResponse:
     reason = error.reason if isinstance(error, CtDaemonError) else "error"
     status = _status_of(error)
     retry = {"Retry-After": "5"} if status in (503, 507) else None
+    if isinstance(error, ConfigError):
+        faults = {"faults": [asdict(fault) for fault in error.faults]}
+        return _Answer(problem(status, reason, str(error)) | faults, status_code=status)
     return answer(status, reason, str(error), retry)
+
+
+async def _broken(request: Request, error: Exception) -> JSONResponse:
+    """A fault of ours. Starlette raises it again after this answer, so the server logs it with its traceback."""
+    return answer(500, "internal_error", "a fault of the daemon; its log has the details")
 
 
 async def _refused(request: Request, error: Exception) -> JSONResponse:
@@ -130,6 +150,8 @@ async def _no_such_way(request: Request, error: Exception) -> JSONResponse:
 
 
 def _status_of(error: Exception) -> int:
+    if isinstance(error, ConfigError):
+        return 422
     if isinstance(error, UnknownNameError):
         return 404
     if isinstance(error, ConflictError):

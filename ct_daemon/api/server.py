@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import threading
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -23,12 +24,13 @@ from ct_daemon.api.secret_files import read_secret
 from ct_daemon.api.services import Services
 from ct_daemon.api.streams import Streams
 from ct_daemon.api.tokens import TokenBook
-from ct_daemon.api.webhooks import Hook, read_hooks
+from ct_daemon.api.webhooks import read_hooks
 from ct_daemon.config import ApiSettings, HookSettings
 from ct_daemon.config.api import split_address
 from ct_daemon.control import Control
 from ct_daemon.errors import ConfigError, StateError
 from ct_daemon.folders import StateFolder, short_path
+from ct_daemon.living import Living
 from ct_daemon.store.store import Store
 
 log = structlog.get_logger(__name__)
@@ -40,6 +42,10 @@ class _Listener:
     server: uvicorn.Server
     thread: threading.Thread
     streams: Streams
+
+
+START_S, STOP_S = 30.0, 10.0
+"""The server may take so long to begin, and to finish what is being answered."""
 
 
 class ApiServer:
@@ -63,15 +69,15 @@ class ApiServer:
     ) -> None:
         self._control, self._store, self._folders = control, store, folders
         self._settings = settings or ApiSettings()
-        self._hook_settings, self._environment = hooks or {}, environment
+        self._environment = environment
         self._book = self._read_tokens()
-        self._hooks = self._read_hooks()
+        self._hooks = Living(read_hooks(hooks or {}, environment))
         self._listeners: list[_Listener] = []
         self.address: tuple[str, int] | None = None
         """Host and port of the TCP listener, once it is open."""
 
     def start(self) -> None:
-        """Bind and serve; answers as soon as this returns.
+        """Bind and serve; answers when this returns.
 
         Raises
         ------
@@ -96,19 +102,18 @@ class ApiServer:
         self._open(tcp, door, "api-tcp")
         log.info("api.listening", host=self.address[0], port=self.address[1], tokens=len(self._book))
 
-    def reload_secrets(self) -> None:
-        """Read the token file and the hooks' secrets anew. What can't be read leaves all as it was.
+    def reload_secrets(self, hooks: Mapping[str, HookSettings]) -> None:
+        """Read the token file and the secrets of these hooks anew. What can't be read leaves all as it was.
 
         Raises
         ------
         ConfigError
             What is wrong with them.
         """
-        book, hooks = self._read_tokens(), self._read_hooks()
+        book, known = self._read_tokens(), read_hooks(hooks, self._environment)
         self._book = book
-        self._hooks.clear()
-        self._hooks.update(hooks)
-        log.info("api.secrets_read", tokens=len(book), hooks=len(hooks))
+        self._hooks.swap(known)
+        log.info("api.secrets_read", tokens=len(book), hooks=len(known))
 
     def stop(self) -> None:
         """Finish what is being answered, end the streams, then close."""
@@ -116,7 +121,7 @@ class ApiServer:
             one.streams.close()
             one.server.should_exit = True
         for one in self._listeners:
-            one.thread.join(timeout=10.0)
+            one.thread.join(timeout=STOP_S)
             one.socket.close()
         if self._listeners:
             with suppress(OSError):  # gone, or the disk is broken: the next start clears what is left
@@ -130,9 +135,6 @@ class ApiServer:
             if place is None
             else TokenBook.parse(read_secret(place, self._environment), name=place)
         )
-
-    def _read_hooks(self) -> dict[str, Hook]:
-        return read_hooks(self._hook_settings, self._environment)
 
     def _open(self, listener: socket.socket, door: Door | None, name: str) -> None:
         settings = self._settings
@@ -150,6 +152,11 @@ class ApiServer:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name=name, daemon=True)
         self._listeners.append(_Listener(socket=listener, server=server, thread=thread, streams=streams))
         thread.start()
+        end = time.monotonic() + START_S
+        while not server.started and thread.is_alive() and time.monotonic() < end:
+            thread.join(timeout=0.005)
+        if not server.started:
+            raise StateError("the control API did not start; its error is in the log", reason="no_socket")
 
 
 def _served(guard: Guard, crowd: Crowd) -> uvicorn.Config:

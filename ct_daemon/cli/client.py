@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ct_daemon.errors import (
+    ConfigError,
     ConflictError,
     CtDaemonError,
     DaemonUnreachableError,
     DeployError,
+    Fault,
     StateError,
     UnknownNameError,
 )
@@ -26,6 +28,7 @@ TIMEOUT_S = 30.0
 _CLASSES: dict[int, type[CtDaemonError]] = {
     404: UnknownNameError,
     409: ConflictError,
+    422: ConfigError,
     502: DeployError,
     503: StateError,
     507: StateError,
@@ -123,7 +126,20 @@ def call(config: Config, method: str, url: str, body: dict[str, Any] | None = No
     CtDaemonError
         What the daemon answered, as the same class and reason.
     """
-    status, document = ask(config.state, method, url, body, timeout_s=TIMEOUT_S, **headers)
+    return call_at(config.state, method, url, body, timeout_s=TIMEOUT_S, **headers)
+
+
+def call_at(
+    state: Path,
+    method: str,
+    url: str,
+    body: dict[str, Any] | None = None,
+    *,
+    timeout_s: float = TIMEOUT_S,
+    **headers: str,
+) -> Any:  # noqa: ANN401
+    """As `call`, to the daemon that works on a state folder."""
+    status, document = ask(state, method, url, body, timeout_s=timeout_s, **headers)
     if 200 <= status < 300:
         return document
     raise _as_error(status, document)
@@ -171,4 +187,7 @@ def _told(lines: Iterable[str]) -> Iterator[Told]:
 
 def _as_error(status: int, document: dict[str, Any]) -> CtDaemonError:
     kind = _CLASSES.get(status, CtDaemonError)
+    if kind is ConfigError:
+        faults = tuple(Fault(**fault) for fault in document.get("faults", ()))
+        return ConfigError(str(document.get("detail", "")), faults=faults, reason=str(document.get("reason")))
     return kind(str(document.get("detail", "")), reason=str(document.get("reason", "error")))

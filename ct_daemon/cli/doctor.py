@@ -201,16 +201,20 @@ def _daemon(config: Config) -> Iterator[Finding]:
     except DaemonUnreachableError as error:
         yield Finding(
             level="fault",
-            what=f"pid {running.pid} holds the state folder but does not answer: {error}",
+            what=f"a daemon ({running}) holds the state folder but does not answer: {error}",
             next_step="look into its log; SIGTERM and a new start lose nothing",
         )
         return
     except CtDaemonError as error:
-        yield Finding(level="fault", what=f"the daemon (pid {running.pid}) can record nothing: {error}")
+        yield Finding(level="fault", what=f"the daemon ({running}) is not well: {error}")
         return
-    yield Finding(
-        level="ok", what=f"the daemon (pid {running.pid}) answers on {StateFolder(config.state).socket}"
-    )
+    yield Finding(level="ok", what=f"the daemon ({running}) answers on {StateFolder(config.state).socket}")
+    if health["config_error"] is not None:
+        yield Finding(
+            level="warning",
+            what=f"the daemon has refused its newest configuration: {health['config_error']}",
+            next_step="mend the file, then ct-daemon reload",
+        )
     for name in health["failing"]:
         yield Finding(
             level="warning",

@@ -6,10 +6,12 @@ import os
 import sys
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import click
 
 from ct_daemon import spool, views
+from ct_daemon.cli.client import call_at
 from ct_daemon.cli.common import (
     config_option,
     json_option,
@@ -22,13 +24,17 @@ from ct_daemon.cli.common import (
 )
 from ct_daemon.cli.show import show_batches, show_run, show_runs, show_slots, show_status, show_versions
 from ct_daemon.clock import wall
-from ct_daemon.errors import UnknownNameError
+from ct_daemon.config import Config
+from ct_daemon.errors import CtDaemonError, UnknownNameError
 from ct_daemon.explain import demands_about, document, lines
 from ct_daemon.folders import StateFolder
 from ct_daemon.store.lock import holder
 from ct_daemon.store.store import Store
 from ct_daemon.terminal import width
 from ct_daemon.types import BatchStatus
+
+ASK_S = 5.0
+"""Looking at the ledger does not wait longer for a daemon that does not answer."""
 
 limit_option = click.option(
     "--limit", type=click.IntRange(1, 1000), default=20, show_default=True, help="At most so many."
@@ -44,11 +50,8 @@ def status(model: str | None, *, config_path: Path, as_json: bool) -> None:
     """What is live, what was seen, what is going on."""
     config = loaded(config_path)
     names = models_of(config, model)
-    running = holder(config.state)
     with Store.open_readonly(config.state) as store:
-        found = views.status_document(
-            store, names, daemon={"running": running is not None, "pid": running and running.pid}
-        )
+        found = views.status_document(store, names, daemon=_daemon(config))
     waiting = spool.waiting(StateFolder(config.state).spool)
     spooled = Counter(wish.model for _, wish in waiting if wish is not None)
     for one in found["models"]:
@@ -57,6 +60,25 @@ def status(model: str | None, *, config_path: Path, as_json: bool) -> None:
         print_json(found)
     else:
         show_status(found, str(config.state))
+
+
+def _daemon(config: Config) -> dict[str, Any]:
+    """Who works on the state folder, and what is wrong with it as a whole by its own word."""
+    running = holder(config.state)
+    found: dict[str, Any] = {
+        "running": running is not None,
+        "pid": running and running.pid,
+        "host": running and running.host,
+        "started_at": running and running.started_at,
+        "trouble": None,
+        "config_error": None,
+    }
+    if running is not None:
+        try:
+            found["config_error"] = call_at(config.state, "GET", "/healthz", timeout_s=ASK_S)["config_error"]
+        except CtDaemonError as error:
+            found["trouble"] = str(error)
+    return found
 
 
 @click.command()

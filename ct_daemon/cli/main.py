@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from ct_daemon import __version__
-from ct_daemon.cli import doctor, health, look, operate, prepare, secret, serve
+from ct_daemon.cli import doctor, health, look, operate, prepare, secret, serve, service
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -39,5 +39,8 @@ for command in (
     doctor.doctor,
     health.health,
     secret.token,
+    service.reload,
+    service.backup,
+    service.restore,
 ):
     main.add_command(command)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import sys
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from ct_daemon.cli.common import config_option, loaded, reports_errors
 from ct_daemon.daemon import Daemon
 from ct_daemon.demo.app import run_demo
 from ct_daemon.demo.view import terminal_view
+from ct_daemon.notify import Notifier
 
 
 @click.command()
@@ -25,10 +27,16 @@ from ct_daemon.demo.view import terminal_view
 )
 @reports_errors
 def run(path: Path | None, *, config_path: Path, log_json: bool | None, log_level: str) -> None:
-    """Be the daemon for the configuration PATH (or --config) until SIGTERM. SIGUSR1 retrains now."""
-    config = loaded(path or config_path)
+    """Be the daemon for the configuration PATH (or --config) until SIGTERM.
+
+    SIGUSR1 retrains now, SIGHUP reads the configuration again, SIGUSR2 writes the status to the log.
+    """
+    where = path or config_path
+    config = loaded(where)
     logs.configure(json=log_json, level=log_level, stream=sys.stderr)
-    Daemon(config, observers=(logs.LogObserver(),)).run()
+    faulthandler.enable()  # the watchdog's SIGABRT leaves the places of all threads in the log
+    notifier = Notifier.from_environment()
+    Daemon(config, observers=(logs.LogObserver(),), path=where, notifier=notifier).run()
 
 
 @click.command()

@@ -56,7 +56,14 @@ def show_status(found: dict[str, Any], state: str) -> None:
     """All models, below a line about the daemon."""
     daemon = found["daemon"]
     if daemon["running"]:
-        say(f"daemon running, pid {daemon['pid']}", fg="green")
+        since = f", on {daemon['host']} since {at(daemon['started_at'])} UTC"
+        say(f"daemon running, pid {daemon['pid']}{since}", fg="green")
+        if daemon["trouble"]:
+            paragraph(f"it does not answer as it should: {daemon['trouble']}", fg="red")
+        if daemon["config_error"]:
+            say("  its newest configuration was refused, the one before is in force:", fg="red")
+            for line in daemon["config_error"].split("\n"):
+                paragraph(printable(line.strip()), first="    ", fg="red")
     else:
         paragraph(f"no daemon is running on {state}", first="", fg="yellow")
     for one in found["models"]:

@@ -7,6 +7,7 @@ deeper than 32. Unknown keys are errors. Relative paths are relative to the file
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -91,6 +92,19 @@ def load(path: Path) -> Config:
             f"can't read {path}: {error.strerror}; 'ct-daemon init' writes a configuration to start from"
         ) from error
     return parse(raw, base=path.parent, name=str(path))
+
+
+def state_of(path: Path) -> Path:
+    """The state folder that a file names, also where the rest of it has faults.
+
+    Of a file that can't be read at all it is the default: beside it.
+    """
+    named: object = None
+    with suppress(OSError, ConfigError):
+        document, _ = read_yaml(path.read_bytes()[:MAX_BYTES])
+        named = document.get("state") if isinstance(document, dict) else None
+    folder = Path(named) if isinstance(named, str) and named else Path("state")
+    return path.absolute().parent / folder.expanduser()
 
 
 def parse(raw: bytes, *, base: Path, name: str = "configuration") -> Config:

@@ -19,6 +19,11 @@ class Limits(Strict):
     )
     worker_time: Duration = Field(default=300.0, gt=0, description="Longest time for one request to it.")
     worker_idle: Duration = Field(default=60.0, description="It ends after so long without work.")
+    stalled_after: Duration = Field(
+        default=60.0,
+        gt=0,
+        description="The loop counts as stalled on /healthz when it shows nothing for so long.",
+    )
     drain: Duration = Field(default=20.0, description="On SIGTERM, a trainer may go on for so long.")
 
 

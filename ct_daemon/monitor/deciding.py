@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection
+from structlog.contextvars import bound_contextvars
 
 from ct_daemon.evaluation.degradation import matured, quality_of
 from ct_daemon.failpoints import failpoint
@@ -103,10 +104,11 @@ class Decider:
             else:
                 skip_if_paused(self._store, tx, decision)
         failpoint("decision.recorded")
-        for firing in fresh:
-            self._emit(TriggerFired(firing=firing))
-        if is_new:
-            self._emit(DecisionMade(recorded=recorded))
+        with bound_contextvars(decision=recorded.seq):
+            for firing in fresh:
+                self._emit(TriggerFired(firing=firing))
+            if is_new:
+                self._emit(DecisionMade(recorded=recorded))
         if decision.verdict is Verdict.START:
             self._queued()
         return Decided(recorded=recorded, look_again_s=_look_again_s(decision))

@@ -7,7 +7,7 @@ into memory only, so that a crash between any two lines costs nothing: the next 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,6 +15,7 @@ from functools import partial
 from typing import TypeVar
 
 import structlog
+from structlog.contextvars import bound_contextvars
 
 from ct_daemon.errors import ConflictError, CtDaemonError, StateError, WorkerError
 from ct_daemon.failpoints import failpoint
@@ -24,6 +25,7 @@ from ct_daemon.monitor.measuring import Measurer
 from ct_daemon.monitor.taking import Taker
 from ct_daemon.monitor.watch import Watch
 from ct_daemon.protocols import Worker
+from ct_daemon.pulse import Pulse
 from ct_daemon.store.store import Store
 from ct_daemon.types import Demand, Event, RecordedDecision, TickFailed
 
@@ -61,6 +63,10 @@ class Monitor:
         Hears the facts of a tick.
     queued : callable
         Called after a run was queued.
+    watches : mapping of str to Watch
+        Who is under watch; may be exchanged while the monitor works (`refresh`).
+    pulse : Pulse, optional
+        Hears that a tick makes progress.
     """
 
     def __init__(
@@ -73,12 +79,16 @@ class Monitor:
         emit: Callable[[Event], None],
         queued: Callable[[], None],
         clock: Callable[[], datetime],
+        pulse: Pulse | None = None,
     ) -> None:
         self._store, self._watches, self._emit = store, watches, emit
-        self._taker = Taker(store=store, folders=folders, worker=worker, emit=emit, clock=clock)
+        self._pulse = pulse or Pulse()
+        self._taker = Taker(
+            store=store, folders=folders, worker=worker, emit=emit, clock=clock, pulse=self._pulse
+        )
         self._measurer = Measurer(store=store, folders=folders, worker=worker, emit=emit, clock=clock)
         self._decider = Decider(store=store, emit=emit, queued=queued, clock=clock)
-        self._locks = {model: threading.RLock() for model in watches}
+        self._locks: dict[str, threading.RLock] = {}
         self._owed = set(watches)
         """Models whose newest facts no decision has seen yet, as far as this process knows."""
         self._faults: dict[str, tuple[_Fault, ...]] = {}
@@ -86,7 +96,11 @@ class Monitor:
     @property
     def failing(self) -> tuple[str, ...]:
         """Models whose last look met a fault, by name."""
-        return tuple(sorted(self._faults))
+        return tuple(sorted(self._faults.keys() & self._watches.keys()))
+
+    def refresh(self, models: Iterable[str]) -> None:
+        """The settings of these models are new: what they decide is owed again."""
+        self._owed.update(models)
 
     def tick(self, model: str, *, only_if_new: bool = False) -> Tick:
         """Look at one model. An error of this model is recorded and does not leave this function.
@@ -99,8 +113,11 @@ class Monitor:
             Stop after polling if no file was taken and nothing is owed: nothing but time has changed, and time has
             its own ticks.
         """
-        watch = self._watches[model]
-        with self._locks[model]:
+        watch = self._watches.get(model)
+        if watch is None:
+            return Tick()  # not configured any more
+        failpoint("tick.begin")
+        with bound_contextvars(model=model), self._locks.setdefault(model, threading.RLock()):
             faults: list[_Fault] = []
             taken = partial(self._owed.add, model)
             for source in watch.sources:
@@ -122,6 +139,7 @@ class Monitor:
 
     def _tried(self, model: str, part: Callable[[], T], faults: list[_Fault]) -> T | None:
         """What the part answers; its error goes to `faults`."""
+        self._pulse.beat()
         try:
             return part()
         except CtDaemonError as error:
@@ -155,7 +173,9 @@ class Monitor:
 
     def pending_s(self, model: str) -> float | None:
         """Seconds until a file may have settled, or None."""
-        waits = [wait for source in self._watches[model].sources if (wait := source.pending_s()) is not None]
+        watch = self._watches.get(model)
+        sources = () if watch is None else watch.sources
+        waits = [wait for source in sources if (wait := source.pending_s()) is not None]
         return min(waits, default=None)
 
     def demand(self, demand: Demand) -> tuple[Demand, bool, RecordedDecision | None]:

@@ -19,6 +19,7 @@ from ct_daemon.folders import StateFolder, make_folder, sync
 from ct_daemon.monitor.watch import Watch
 from ct_daemon.pipeline.workshop import champion_of, files_of
 from ct_daemon.protocols import Source, TakeRequest, TakeResult, VersionFiles, Worker
+from ct_daemon.pulse import Pulse
 from ct_daemon.store.store import Store
 from ct_daemon.types import (
     Arrival,
@@ -33,6 +34,8 @@ from ct_daemon.types import (
 )
 
 CHUNK_BYTES = 1 << 20
+SLOWEST_S, SLOWEST_BYTES_S = 5.0, 1 << 20
+"""A disk that is slower than this counts as hung."""
 
 THE_FILE_MAY_BE_AT_FAULT = frozenset({"died", "timeout", "out_of_memory", "worker_bug", "bad_reply"})
 """Ends of the worker that a file can bring about, and other things too: a busy machine, somebody's SIGKILL."""
@@ -51,8 +54,10 @@ class Taker:
         worker: Worker,
         emit: Callable[[Event], None],
         clock: Callable[[], datetime],
+        pulse: Pulse | None = None,
     ) -> None:
         self._store, self._folders, self._worker = store, folders, worker
+        self._pulse = pulse or Pulse()
         self._emit, self._clock = emit, clock
 
     def poll(self, watch: Watch, source: Source, taken: Callable[[], None]) -> None:
@@ -80,7 +85,7 @@ class Taker:
                 detail = f"the same bytes as {twin.name}, batch {twin.seq}"
                 self._record(watch, arrival, BatchStatus.DUPLICATE, reason="duplicate", detail=detail)
                 return
-            if before is not None and _begins_with(staged, before):
+            if before is not None and self._goes_on_after(staged, before):
                 self._record_grown(watch, arrival, staged, before)
                 return
             self._take_staged(watch, arrival, staged)
@@ -269,6 +274,10 @@ class Taker:
             stored=copy,
         )
 
+    def _goes_on_after(self, staged: Path, before: Batch) -> bool:
+        with self._pulse.waiting(_copying_s(staged)):
+            return _begins_with(staged, before)
+
     def _object_name(self, watch: Watch, arrival: Arrival) -> str:
         """What makes this file this one: its content, and where the same content counts again also its place."""
         if not watch.files(arrival.kind).accept_duplicates:
@@ -282,10 +291,16 @@ class Taker:
         name = f"{arrival.digest}-{arrival.stamp.mtime_ns}{Path(arrival.name).suffix}"
         target = self._folders.quarantine / watch.model / name
         make_folder(target.parent)
-        shutil.copyfile(staged, target)
+        with self._pulse.waiting(_copying_s(staged)):
+            shutil.copyfile(staged, target)
         sync(target)
         sync(target.parent)
         return target
+
+
+def _copying_s(path: Path) -> float:
+    """Reading or copying a file of ours takes at most so long, on the slowest disk that is of any use."""
+    return SLOWEST_S + path.stat().st_size / SLOWEST_BYTES_S
 
 
 def _begins_with(path: Path, batch: Batch) -> bool:

@@ -7,12 +7,14 @@ threads here live as long as the daemon.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+import time
+from collections.abc import Callable, Collection, Mapping
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 import structlog
+from structlog.contextvars import bound_contextvars
 
 from ct_daemon.errors import ConflictError, CtDaemonError, StateError
 from ct_daemon.failpoints import failpoint
@@ -31,6 +33,13 @@ log = structlog.get_logger(__name__)
 
 RETRY_S, LONGEST_RETRY_S = 5.0, 300.0
 """How long to wait for a ledger that is locked or a disk that is full; before a step, twice as long each time."""
+TRAINER_GRACE_S = 2.0
+"""A trainer that is to end may take so long before it is killed."""
+HURRY_S = 0.1
+"""A stop that is in no hurry looks so often whether it has become one."""
+LAST_S = 10.0
+"""After the drain, threads that still work on something are left behind after so long."""
+REMOVED = Move(to=RunState.FAILED, reason="model_removed", detail="not configured any more")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +56,7 @@ class Executor:
     Parameters
     ----------
     shops : mapping of str to Workshop
-        What the runs of each model work with.
+        What the runs of each model work with; may be exchanged while runs are under way.
     emit : callable
         Hears `RunMoved` and `ModelDeployed`.
     ended : callable
@@ -72,6 +81,8 @@ class Executor:
         self._changed = threading.Condition()
         self._resumable: list[Run] = []
         self._working: dict[str, Run] = {}
+        self._held: dict[str, Workshop] = {}
+        """What each run under way has begun with: a reload changes it for later runs only."""
         self._stopping = False
         self._threads = [
             threading.Thread(target=self._work, name=f"run-{number}", daemon=True)
@@ -94,26 +105,50 @@ class Executor:
         with self._changed:
             self._changed.notify_all()
 
-    def stop(self, drain_s: float, *, interrupt: Callable[[], None]) -> None:
+    def stop(
+        self, drain_s: float, *, interrupt: Callable[[], None], hurry: Callable[[], bool] = lambda: False
+    ) -> None:
         """Claim nothing more; give running steps `drain_s`, then end their trainers and call `interrupt`, which
         ends what the worker does for them.
 
         A run that was interrupted keeps its state in the ledger and is taken up by the next start.
+
+        Parameters
+        ----------
+        hurry : callable
+            Asked again and again: once it is true, nothing is waited for any more.
         """
         with self._changed:
             self._stopping = True
             self._changed.notify_all()
-        with self._changed:
-            self._changed.wait_for(lambda: not self._working, timeout=drain_s)
-            interrupted = bool(self._working)
-        if interrupted:
+        if not self._drained(drain_s, hurry):
             interrupt()
+        end = time.monotonic() + LAST_S
         while any(thread.is_alive() for thread in self._threads):
+            if time.monotonic() > end:  # the ledger is left as after a crash; the next start takes the run up
+                log.error("run.left_behind", runs=sorted(self._working))
+                return
             # A thread may be just about to start a trainer, so once is not enough.
-            for run_id in list(self._working):
-                self._trainer.stop(run_id, grace_s=2.0)
+            working = list(self._working)
+            for run_id in working:
+                self._trainer.stop(run_id, grace_s=0.0 if hurry() else TRAINER_GRACE_S / len(working))
             for thread in self._threads:
                 thread.join(timeout=0.2)
+
+    def _drained(self, drain_s: float, hurry: Callable[[], bool]) -> bool:
+        """Wait for the running steps; whether they have ended."""
+        end = time.monotonic() + drain_s
+        with self._changed:
+            # A signal handler may take no lock, so it can't notify: hence the short waits.
+            while self._working and not hurry() and (left := end - time.monotonic()) > 0:
+                self._changed.wait(timeout=min(left, HURRY_S))
+            return not self._working
+
+    def drop(self, models: Collection[str]) -> None:
+        """These models are not configured any more: their runs under way end, unless they are being deployed."""
+        for run in list(self._working.values()):
+            if run.model in models:
+                self._trainer.stop(run.id, grace_s=TRAINER_GRACE_S)
 
     def cancel(self, run_id: str) -> Run:
         """End a run before it goes live: at once if nobody has claimed it, else as soon as its step is ended.
@@ -153,7 +188,14 @@ class Executor:
             detail = f"it was at work in {crashes} crashes, the last time in {run.state}"
             self._record(run, Move(to=RunState.FAILED, reason="interrupted_too_often", detail=detail))
             return
-        log.info("run.resumed", run=run.id, model=run.model, state=run.state, attempt=run.attempt)
+        log.info(
+            "run.resumed",
+            run=run.id,
+            model=run.model,
+            decision=run.decision_seq,
+            state=run.state,
+            attempt=run.attempt,
+        )
         self._resumable.append(run)
 
     def _work(self) -> None:
@@ -162,7 +204,8 @@ class Executor:
             try:
                 run = self._next()
                 if run is not None:
-                    self._carry(run)
+                    with _told(run):
+                        self._carry(run)
             except StateError as error:
                 log.error("run.not_recorded", run=run and run.id, reason=error.reason, error=str(error))
                 self._again_later(run)
@@ -176,6 +219,7 @@ class Executor:
     def _let_go(self, run: Run) -> None:
         with self._changed:
             self._working.pop(run.id, None)
+            self._held.pop(run.id, None)
             self._changed.notify_all()
 
     def _again_later(self, run: Run | None) -> None:
@@ -237,7 +281,8 @@ class Executor:
                 self._let_go(waiting)
                 raise
             failpoint("run.claimed")
-            self._emit(RunMoved(run=run, transition=moved))
+            with _told(run):
+                self._emit(RunMoved(run=run, transition=moved))
             return run
         return None
 
@@ -245,16 +290,18 @@ class Executor:
         """Walk one run to its end, or until the daemon stops."""
         shop = self._shops.get(run.model)
         if shop is None:
-            self._record(
-                run, Move(to=RunState.FAILED, reason="model_removed", detail="not configured any more")
-            )
+            self._record(run, REMOVED)
             return
+        self._held[run.id] = shop
         waits = 0
         while RunState(run.state) not in TERMINAL:
             with self._store.read() as tx:
                 wanted = self._store.runs.get(tx, run.id).cancel_requested
             if wanted and RunState.CANCELLED in ALLOWED[RunState(run.state)]:
                 run = self._record(run, CANCELLED)
+                continue
+            if run.model not in self._shops and RunState.CANCELLED in ALLOWED[RunState(run.state)]:
+                run = self._record(run, REMOVED)  # while it worked; one that is being deployed goes on
                 continue
             if self._stopping:
                 log.info("run.interrupted", run=run.id, model=run.model, state=run.state)
@@ -314,7 +361,7 @@ class Executor:
 
     def _record_now(self, run: Run, move: Move) -> Run:
         """The move with all that belongs to it, in one transaction."""
-        shop = self._shops.get(run.model)
+        shop = self._held.get(run.id) or self._shops.get(run.model)
         fails = move.to in TERMINAL and move.to is not RunState.SUCCEEDED
         undone = undo(shop, run) if fails and shop is not None else None
         with self._store.write() as tx:
@@ -357,3 +404,8 @@ class Executor:
             if live is not None:
                 self._emit(ModelDeployed(deployment=live, version=version))
         self._ended(run.model)
+
+
+def _told(run: Run) -> AbstractContextManager[None]:
+    """Every line that is logged in the block, by whatever room, names the run."""
+    return bound_contextvars(model=run.model, run=run.id, decision=run.decision_seq)

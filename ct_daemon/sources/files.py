@@ -16,7 +16,7 @@ import hashlib
 import os
 import re
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from fnmatch import translate
@@ -72,13 +72,24 @@ class FolderSource:
         whose name starts with ``.`` or ``_`` (Spark's ``_temporary``) are passed over.
     staging : Path
         Existing folder of our own, on a local disk, for the copies.
+    progress : callable, optional
+        Called for every entry that is looked at and every chunk that is copied.
     """
 
-    def __init__(self, name: str, kind: BatchKind, settings: FilesSource, staging: Path) -> None:
+    def __init__(
+        self,
+        name: str,
+        kind: BatchKind,
+        settings: FilesSource,
+        staging: Path,
+        *,
+        progress: Callable[[], object] = object,
+    ) -> None:
         self.name = name
         self.folder = settings.folder
         self.recursive = settings.recursive
         self._kind = kind
+        self._progress = progress
         self._settle_s = settings.settle
         self._staging = staging
         self._wanted = re.compile("|".join(translate(pattern) for pattern in settings.patterns)).match
@@ -194,6 +205,7 @@ class FolderSource:
         """The new entries of one folder; those below it that must be looked into are added to `prefixes`."""
         with os.scandir(folder) as entries:
             for entry in entries:
+                self._progress()
                 path = prefix + entry.name
                 below = self.recursive and entry.is_dir(follow_symlinks=False)
                 if below and entry.name[0] in "._":
@@ -306,7 +318,7 @@ class FolderSource:
         try:
             if file.reason is not None:
                 raise RefusedError(file.reason, file.detail)
-            staged, digest = stage(root, file.path, file.stamp, self._staging)
+            staged, digest = stage(root, file.path, file.stamp, self._staging, self._progress)
         except RefusedError as refused:
             return replace(arrival, reason=refused.reason, detail=refused.detail)
         failpoint("file.staged")

@@ -12,7 +12,7 @@ import os
 import re
 import secrets
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -75,7 +75,9 @@ def open_below(root: int, path: str, flags: int) -> int:
         os.close(folder)
 
 
-def stage(root: int, path: str, stamp: FileStamp, staging: Path) -> tuple[Path, str]:
+def stage(
+    root: int, path: str, stamp: FileStamp, staging: Path, progress: Callable[[], object] = object
+) -> tuple[Path, str]:
     """Copy a file into `staging`, hashed on the way.
 
     The copy need not survive a power cut: until its batch is recorded, the file is taken again from its source.
@@ -86,6 +88,8 @@ def stage(root: int, path: str, stamp: FileStamp, staging: Path) -> tuple[Path, 
         The open folder that `path` is relative to.
     stamp : FileStamp
         As listed. No more bytes than that are copied, and another stamp at the end refuses the copy.
+    progress : callable
+        Called for every chunk.
 
     Returns
     -------
@@ -107,7 +111,7 @@ def stage(root: int, path: str, stamp: FileStamp, staging: Path) -> tuple[Path, 
     try:
         with our_side(staging):
             with part.open("xb") as copy:
-                digest = _copy(source, copy, stamp)
+                digest = _copy(source, copy, stamp, progress)
             staged = part.with_name(f"{digest}-{part.stem}{suffix.group() if suffix else ''}")
             part.rename(staged)
     finally:
@@ -163,7 +167,7 @@ def _open_file(root: int, path: str) -> int:
     return source
 
 
-def _copy(source: int, copy: BinaryIO, stamp: FileStamp) -> str:
+def _copy(source: int, copy: BinaryIO, stamp: FileStamp, progress: Callable[[], object]) -> str:
     """Copy at most the bytes that were listed (hence within the size limit); the SHA-256 of exactly these."""
     sha256 = hashlib.sha256()
     copied = 0
@@ -171,6 +175,7 @@ def _copy(source: int, copy: BinaryIO, stamp: FileStamp) -> str:
         sha256.update(chunk)
         copy.write(chunk)
         copied += len(chunk)
+        progress()
     if copied != stamp.size_bytes or stamp_of(_status(source)) != stamp:
         raise WaitsError("changed_while_reading")
     return sha256.hexdigest()

@@ -69,6 +69,12 @@ class Deployments:
             ),
         )
 
+    def live_models(self, tx: Connection) -> set[str]:
+        """The models that have a live deployment."""
+        return set(
+            tx.execute(select(_T.c.model).where(_T.c.state != DeploymentState.UNDONE).distinct()).scalars()
+        )
+
     def before(self, tx: Connection, model: str, version: int) -> Deployment | None:
         """What a rollback from `version` goes back to: what was live before it was first deployed.
 

@@ -29,18 +29,35 @@ class Holder:
     pid: int
     host: str
     started_at: str
+    """When it took the lock, in ISO 8601."""
+
+    def __str__(self) -> str:
+        return f"pid {self.pid} on {self.host}, since {self.started_at[:19].replace('T', ' ')} UTC"
 
 
 def holder(state: Path) -> Holder | None:
     """Who holds the lock, for people to read; None if nobody does. Does not touch the lock itself, so that asking
     never keeps a daemon from starting."""
     try:
-        note = json.loads((state / "lock").read_bytes()[:_NOTE_BYTES] or b"null")
-        found = Holder(pid=int(note["pid"]), host=str(note["host"]), started_at=str(note["started_at"]))
-    except (OSError, ValueError, TypeError, KeyError):
+        text = (state / "lock").read_bytes()[:_NOTE_BYTES]
+    except OSError:
         return None
+    named = _named(text)
+    if named is None:
+        return None
+    found, known = named
     elsewhere = found.host != socket.gethostname()
-    return found if elsewhere or identity(found.pid) == note.get("identity") else None
+    return found if elsewhere or identity(found.pid) == known else None
+
+
+def _named(text: bytes) -> tuple[Holder, object] | None:
+    """The holder that a note names, and the identity of its process there; None if it names nobody."""
+    try:
+        note = json.loads(text or b"null")
+        found = Holder(pid=int(note["pid"]), host=str(note["host"]), started_at=str(note["started_at"]))
+        return found, note.get("identity")
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return None
 
 
 class StateLock:
@@ -85,9 +102,10 @@ class StateLock:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            holder = os.pread(handle, _NOTE_BYTES, 0).decode(errors="replace").strip() or "not yet named"
+            named = _named(os.pread(handle, _NOTE_BYTES, 0))
+            who = "not yet named" if named is None else str(named[0])
             raise StateError(
-                f"{self.path.parent} is in use by another daemon ({holder}): stop that one, or give this one a "
+                f"{self.path.parent} is in use by another daemon ({who}): stop that one, or give this one a "
                 "state folder of its own",
                 reason="state_in_use",
             ) from error

@@ -31,6 +31,8 @@ from ct_daemon.store.versions import Versions
 from ct_daemon.store.windows import Windows
 
 NAME = "ct-daemon.db"
+RESTORING = ".restoring"
+"""A folder in the state folder that is there while a backup is being restored."""
 
 
 class Store:
@@ -58,9 +60,15 @@ class Store:
         ------
         StateError
             As `Database`; also `ledger_missing` where versions were published but their ledger is gone: a new one
-            would give their numbers, and so their files, to other versions.
+            would give their numbers, and so their files, to other versions. `restore_unfinished` where a restore
+            was cut short.
         """
         path = state / NAME
+        if not path.exists() and (state / RESTORING).exists():
+            raise StateError(
+                f"restoring a backup into {state} was cut short: run 'ct-daemon restore' again",
+                reason="restore_unfinished",
+            )
         published = state / "versions"
         if not path.exists() and published.is_dir() and any(published.iterdir()):
             raise StateError(

@@ -128,7 +128,7 @@ def test_the_suite_catches_a_daemon_that_acknowledges_before_it_commits(tmp_path
 
 
 # The order in which one story passes them; each kills the daemon once, and the next start goes on from there.
-TAKING = ("file.staged", "batch.stored", "batch.recorded", "decision.recorded")
+TAKING = ("tick.begin", "file.staged", "batch.stored", "batch.recorded", "decision.recorded")
 RUNNING = (
     "run.claimed",
     "snapshot.written",

@@ -319,6 +319,7 @@ def test_the_daemon_is_as_well_as_before(served: Served) -> None:
     lines = served.rig.log.read_text(encoding="utf-8").splitlines()
     told = [json.loads(line) for line in lines]
     assert [line for line in told if line["level"] in ("error", "critical")] == []
+    assert sum(line["logger"].startswith("uvicorn") for line in told) == 0, "strangers fill the log"
     assert "Traceback" not in "\n".join(lines)
 
 

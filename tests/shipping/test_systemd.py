@@ -97,12 +97,12 @@ class Service(Machine):
     @property
     def anonymous_memory(self) -> int:
         """Bytes that the service's processes hold and that no file could give back."""
-        group = self.show("ControlGroup")
-        trees = (f"/sys/fs/cgroup/memory{group}/memory.stat", f"/sys/fs/cgroup{group}/memory.stat")
-        stat = dict(
-            line.split() for line in self.shell(f"cat {trees[0]} 2>/dev/null || cat {trees[1]}").splitlines()
+        group = self.show("ControlGroup")  # its own count lags behind; that of the processes doesn't
+        told = self.shell(
+            f"for pid in $(cat /sys/fs/cgroup/memory{group}/cgroup.procs 2>/dev/null ||"
+            f" cat /sys/fs/cgroup{group}/cgroup.procs); do grep ^RssAnon /proc/$pid/status; done"
         )
-        return int(stat.get("total_rss") or stat["anon"])
+        return sum(int(line.split()[1]) << 10 for line in told.splitlines())
 
     def ask(self, *arguments: str) -> Any:
         """One command with --json, by the service's own user."""

@@ -77,7 +77,13 @@ def test_a_scope_allows_what_it_says_and_all_below(api: Api) -> None:
 def test_health_without_a_token_gives_little_away(api: Api) -> None:
     assert api.ask("GET", "/healthz", token=None).document == {"status": "ok"}
     assert api.ask("GET", "/readyz", token=None).document == {"status": "ready"}
-    assert set(api.ask("GET", "/healthz", token="eye").document) == {"status", "version", "models", "failing"}
+    assert set(api.ask("GET", "/healthz", token="eye").document) == {
+        "status",
+        "version",
+        "models",
+        "failing",
+        "config_error",
+    }
 
 
 def test_a_daemon_that_stops_is_not_ready(api: Api) -> None:
@@ -89,13 +95,13 @@ def test_a_daemon_that_stops_is_not_ready(api: Api) -> None:
 
 def test_tokens_are_read_anew_and_a_broken_file_keeps_the_old_ones(api: Api) -> None:
     api.write_tokens({"new": ("read", "n" * 40)})
-    api.server.reload_secrets()
+    api.server.reload_secrets({})
     assert reason(api, "GET", "/api/v1/models", token="boss") == (401, "token_unknown")
     fresh = {"token": None, "Authorization": "Bearer " + "n" * 40}
     assert api.ask("GET", "/api/v1/models", **fresh).status == 200
     api.tokens.write_text("nonsense")
     with pytest.raises(ConfigError):
-        api.server.reload_secrets()
+        api.server.reload_secrets({})
     assert api.ask("GET", "/api/v1/models", **fresh).status == 200
 
 
@@ -174,6 +180,20 @@ def test_every_answer_carries_the_headers_that_browsers_heed(api: Api) -> None:
         assert reply.headers["x-content-type-options"] == "nosniff"
         assert reply.headers["cache-control"] == "no-store"
         assert "server" not in reply.headers
+
+
+def test_a_fault_of_ours_is_a_problem_that_shows_nothing_and_is_logged(
+    api: Api, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken() -> None:
+        raise RuntimeError("the secret inside")
+
+    monkeypatch.setattr(api.loop.control, "health", broken)
+    reply = api.ask("GET", "/healthz")
+    assert (reply.status, reply.document["reason"]) == (500, "internal_error")
+    assert "secret" not in str(reply.document)
+    assert reply.headers["x-content-type-options"] == "nosniff"
+    api.loop.until(lambda: "the secret inside" in caplog.text, "it is in the log")
 
 
 # --- rates ----------------------------------------------------------------------------------------------------

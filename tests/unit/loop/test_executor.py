@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import errno
+import threading
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from ct_daemon.errors import ConflictError, DeployError, StateError, TrainingError, WorkerError
+from ct_daemon.pipeline import executor
 from ct_daemon.protocols import VerifyResult
 from ct_daemon.store.runs import Runs
 from ct_daemon.testing.fakes import fault
@@ -269,3 +271,86 @@ def test_a_trainer_that_a_service_manager_ends_with_the_daemon_does_not_fail_its
     one.trainer.hold.clear()
     one.restart()
     assert one.ended(1)[0].state == "succeeded"
+
+
+# --- the stop ------------------------------------------------------------------------------------------------------
+
+
+def stopped(one: Any, drain_s: float, hurry: threading.Event) -> tuple[threading.Thread, list[str]]:
+    """A stop in a thread of its own, and what it did in which order."""
+    order: list[str] = []
+    honest = one.trainer.stop
+
+    def stop(run_id: str, *, grace_s: float) -> bool:
+        order.append(f"trainer, grace {grace_s:g}")
+        return bool(honest(run_id, grace_s=grace_s))
+
+    one.trainer.stop = stop
+    options = {"interrupt": lambda: order.append("worker"), "hurry": hurry.is_set}
+    thread = threading.Thread(target=one.executor.stop, args=(drain_s,), kwargs=options)
+    thread.start()
+    one.working = False
+    return thread, order
+
+
+def test_a_drain_lets_a_step_go_on_and_claims_nothing_more(loop: Make) -> None:
+    one = loop()
+    one.trainer.hold = {"train"}
+    one.arrive("first")
+    one.work()
+    one.until(lambda: "train" in one.trainer.calls, "it trains")
+    thread, order = stopped(one, 3600.0, threading.Event())
+    one.trainer.release.set()
+    thread.join(20)
+    assert not thread.is_alive()
+    assert order == [], "nothing had to be ended"
+    assert one.runs()[0].state == "evaluating", (
+        "the step that was under way is recorded, the next is not begun"
+    )
+
+
+def test_a_stop_in_a_hurry_waits_for_nothing_and_the_run_keeps_its_state(loop: Make) -> None:
+    one = loop()
+    one.trainer.hold = {"train"}
+    one.arrive("first")
+    one.work()
+    one.until(lambda: "train" in one.trainer.calls, "it trains")
+    hurry = threading.Event()
+    thread, order = stopped(one, 3600.0, hurry)
+    thread.join(0.3)
+    assert thread.is_alive(), "without a hurry it drains"
+    assert order == []
+    hurry.set()
+    thread.join(20)
+    assert not thread.is_alive()
+    assert order[:2] == ["worker", "trainer, grace 0"]
+    assert one.runs()[0].state == "training"
+
+
+def test_a_drain_that_is_over_gives_trainers_their_grace(loop: Make) -> None:
+    one = loop()
+    one.trainer.hold = {"train"}
+    one.arrive("first")
+    one.work()
+    one.until(lambda: "train" in one.trainer.calls, "it trains")
+    thread, order = stopped(one, 0.0, threading.Event())
+    thread.join(20)
+    assert order[:2] == ["worker", "trainer, grace 2"]
+    assert one.runs()[0].state == "training"
+
+
+def test_a_thread_that_never_comes_back_does_not_keep_the_stop(
+    loop: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(executor, "LAST_S", 0.0)
+    one = loop()
+    hung = threading.Event()
+    one.worker.before["validate"] = lambda: hung.wait(60)
+    one.arrive("first")
+    one.work()
+    one.until(lambda: "validate" in one.worker.calls, "it hangs")
+    thread, _ = stopped(one, 0.0, threading.Event())
+    thread.join(20)
+    assert not thread.is_alive()
+    hung.set()
+    one.until(lambda: not one.executor._threads[0].is_alive(), "the thread is gone")

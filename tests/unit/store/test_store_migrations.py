@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 
 import pytest
@@ -153,6 +156,35 @@ def test_a_migration_that_fails_leaves_the_older_ledger(old, later):
         Database(old, scripts=scripts)
     assert "later" not in _tables(old)
     Database(old).close()
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from ct_daemon.store.database import Database
+from ct_daemon.store import migrate
+from alembic import command
+honest = command.upgrade
+def upgrade(config, revision):
+    honest(config, revision)
+    os.kill(os.getpid(), signal.SIGKILL)  # all is done but the commit
+command.upgrade = upgrade
+Database(Path(sys.argv[1]), scripts=Path(sys.argv[2]))
+"""
+
+
+def test_a_kill_in_the_middle_of_a_migration_leaves_the_older_ledger_and_its_copy(old, later):
+    scripts = later("INSERT INTO later VALUES (1)")
+    done = subprocess.run([sys.executable, "-c", KILLED, str(old), str(scripts)], timeout=60)
+    assert done.returncode == -signal.SIGKILL
+    assert "later" not in _tables(old)
+    assert "later" not in _tables(old.with_name(f"ledger.db.{NEWEST}.backup"))
+    Database(old).close()
+    database = Database(old, scripts=scripts)
+    with database.read() as tx:
+        assert tx.execute(text("SELECT a FROM later")).scalars().all() == [1]
+        assert tx.execute(text("SELECT model FROM models")).scalar() == "m"
+    database.close()
 
 
 def test_a_command_does_not_migrate(old, later):
