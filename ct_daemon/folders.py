@@ -18,8 +18,8 @@ class StateFolder:
 
     ``ct-daemon.db`` the ledger · ``lock`` · ``control.sock`` · ``staging/`` copies being read · ``batches/`` accepted
     rows and labels · ``predictions/`` · ``profiles/`` of windows · ``snapshots/`` manifests · ``work/`` a folder a
-    run · ``versions/`` published versions · ``deploy/`` the alias · ``spool/`` demands made while the daemon was
-    down · ``quarantine/`` optional copies.
+    run · ``runs/`` what runs printed and logged · ``scratch/`` of the worker · ``versions/`` published versions ·
+    ``deploy/`` the alias · ``spool/`` demands made while the daemon was down · ``quarantine/`` optional copies.
     """
 
     root: Path
@@ -58,6 +58,15 @@ class StateFolder:
     def work(self, run_id: str) -> Path:
         """Where a run's trainers write."""
         return self.root / "work" / run_id
+
+    def run(self, run_id: str) -> Path:
+        """What a run printed and logged; stays when its work folder goes."""
+        return self.root / "runs" / run_id
+
+    @property
+    def scratch(self) -> Path:
+        """The worker's own; nothing in it outlives a request."""
+        return self.root / "scratch"
 
     def version(self, model: str, version: int) -> Path:
         """A published version."""

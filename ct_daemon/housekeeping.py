@@ -41,6 +41,18 @@ def tidy(store: Store, folders: StateFolder, config: Config) -> None:
                 files=len(files),
             )
 
+    _forget_run_logs(store, folders, config.retention.run_logs)
+
+
+def _forget_run_logs(store: Store, folders: StateFolder, keep: int) -> None:
+    """The newest so many runs keep what they printed and logged; a run that has not ended always does."""
+    with store.read() as tx:
+        newest = {run.id for run in store.runs.list(tx, limit=keep)}
+        newest |= {run.id for run in store.runs.all_active(tx)}
+    for path in (folders.root / "runs").glob("r-*"):
+        if path.name not in newest:
+            _removed(folders, path)
+
 
 def sweep(store: Store, folders: StateFolder) -> int:
     """Remove what crashes left: work folders of ended runs, versions and snapshots that were never recorded, or that

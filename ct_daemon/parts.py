@@ -68,7 +68,11 @@ def build(
     """
     limits = config.limits
     worker = WorkerProcess(
-        memory_mb=limits.worker_memory_mb, time_s=limits.worker_time, idle_s=limits.worker_idle, env=POLITE
+        memory_mb=limits.worker_memory_mb,
+        time_s=limits.worker_time,
+        idle_s=limits.worker_idle,
+        env=POLITE,
+        scratch=folders.scratch,
     )
     trainer = ProcessRunner(on_start=on_trainer, env=POLITE)
     target = AliasTarget(lambda model: config.models[model].alias.folder or folders.deploy)

@@ -22,6 +22,7 @@ from ct_daemon.evaluation.gate import judge
 from ct_daemon.failpoints import failpoint
 from ct_daemon.folders import StateFolder, make_folder
 from ct_daemon.manifests import check_folder, publish
+from ct_daemon.pipeline.run_logs import keep_output
 from ct_daemon.pipeline.states import RunState
 from ct_daemon.pipeline.workshop import Move, Workshop, champion_of, files_of
 from ct_daemon.protocols import (
@@ -38,6 +39,7 @@ log = structlog.get_logger(__name__)
 CHAMPION_NOTES = {
     "before_refit": "the champion has seen these rows, so its candidate from before its refit stood for it",
     "champion_can_not_score": "the champion can't score these rows: their columns are not its own",
+    "champion_is_gone": "the champion can't score any rows: the program that it is asked by is gone",
 }
 """How the champion was judged, where that is not simply as it serves."""
 
@@ -95,6 +97,7 @@ def training(shop: Workshop, run: Run) -> Move:
     """Fit the candidate in a child process."""
     work = shop.folders.work(run.id)
     if work.exists():
+        keep_output(shop.folders, run.id, "interrupted", shop.clock())
         shutil.rmtree(work)
     work.mkdir(parents=True, mode=0o700)
     result = _train(shop, run, "train")
@@ -232,7 +235,13 @@ def _train(shop: Workshop, run: Run, verb: str, version: int | None = None) -> T
     """Run one trainer process for this run."""
     limits = shop.settings.training.limits
     spec = _spec(shop, run, verb, version)
-    return shop.trainer.run(spec, time_s=limits.time, memory_mb=limits.memory_mb, output_mb=limits.output_mb)
+    make_folder(shop.folders.run(run.id))
+    try:
+        return shop.trainer.run(
+            spec, time_s=limits.time, memory_mb=limits.memory_mb, output_mb=limits.output_mb
+        )
+    finally:
+        keep_output(shop.folders, run.id, verb, shop.clock())
 
 
 def _spec(shop: Workshop, run: Run, verb: str, version: int | None = None) -> TrainSpec:
@@ -250,7 +259,8 @@ def _spec(shop: Workshop, run: Run, verb: str, version: int | None = None) -> Tr
         metric=shop.settings.metric,
         holdout=training.holdout,
         refit=training.refit,
-        trainer={"sklearn": training.sklearn.model_dump(mode="json")},
+        trainer=training.trainer,
+        run_folder=str(shop.folders.run(run.id)),
         champion=champion,
         champion_last_seq=last_seq,
         version=version,
