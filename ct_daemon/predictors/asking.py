@@ -120,7 +120,7 @@ class AskedModel:
             document["parameters"] = dict(self.predictor.parameters or {})
         else:
             document["predictor"] = self.predictor.document()
-        spec.write_text(json.dumps(document, ensure_ascii=False), encoding="utf-8")
+        spec.write_text(json.dumps(document, ensure_ascii=False, indent=1), encoding="utf-8")
         return spec
 
     def _run(self, folder: Path, spec: Path, result: Path) -> None:

@@ -47,10 +47,11 @@ class Predictor:
 
     def document(self) -> dict[str, Any]:
         """For the manifest: what is set."""
+        left_out = {"format"} if self.kind != "command" else set()
         return {
             name: value
             for name, value in codec.plain(self).items()
-            if value not in (None, [], {}) or name == "kind"
+            if name == "kind" or not (name in left_out or value in (None, [], {}))
         }
 
 

@@ -49,7 +49,7 @@ def run_command(options: Mapping[str, Any], lesson: Lesson, workdir: Path, metri
         "seed": options["seed"],
         "artifact": str(artifact),
     }
-    spec.write_text(json.dumps(document, ensure_ascii=False), encoding="utf-8")
+    spec.write_text(json.dumps(document, ensure_ascii=False, indent=1), encoding="utf-8")
     folder = options["folder"] or str(workdir)
     line = children.command_line(
         "ct_daemon.processes.become",
@@ -88,9 +88,10 @@ def _reported(path: Path) -> Mapping[str, Any]:
         ) from error
     except OSError as error:
         raise _bad(path, error.strerror or str(error)) from error
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise _bad(path, "it is no plain file")
     with os.fdopen(handle, "rb") as file:
-        if not stat.S_ISREG(os.fstat(handle).st_mode):
-            raise _bad(path, "it is no plain file")
         text = file.read(RESULT_BYTES + 1)
     if len(text) > RESULT_BYTES:
         raise _bad(path, f"it is larger than {RESULT_BYTES} bytes")
