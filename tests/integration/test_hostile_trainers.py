@@ -10,7 +10,7 @@ import pytest
 
 from ct_daemon.processes.kin import LINUX
 from ct_daemon.testing import rows
-from ct_daemon.types import Run
+from ct_daemon.types import Run, TickFailed
 from tests.integration.pipeline_rig import Site, carrying
 
 pytestmark = [
@@ -194,6 +194,16 @@ def test_a_program_that_can_not_predict_makes_no_version(site: Site, case: str) 
     text, reason = PREDICTORS[case]
     by_program(site, f"if verb == 'train': good()\nelse: {text}")
     assert failed(site).reason == reason
+
+
+def test_a_live_program_that_breaks_costs_predictions_and_no_file(site: Site) -> None:
+    by_program(site, "sys.exit(3)")  # the live version is asked by it, too
+    site.arrive("second.parquet", rows(60, seed=2, first_id=200))
+    with site.store.read() as tx:
+        (batch,) = site.store.batches.list(tx, "m", newest_first=True, limit=1)
+    assert (batch.status.value, batch.rows, batch.reason) == ("accepted", 60, None)
+    told = [event for event in site.events if isinstance(event, TickFailed)]
+    assert told[-1].reason == "predictor_exit_code"
 
 
 def test_each_way_to_fail_has_its_own_reason() -> None:
