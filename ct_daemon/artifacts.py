@@ -78,9 +78,8 @@ class LoadedVersion:
 
 
 def features_in(manifest: Mapping[str, Any]) -> dict[str, ColumnKind]:
-    """The columns that a version needs, in the order in which its model wants them."""
-    kinds = manifest["features"]
-    return {name: ColumnKind(kinds[name]) for name in manifest.get("feature_order") or kinds}
+    """The columns that a version needs, by name."""
+    return {name: ColumnKind(kind) for name, kind in manifest["features"].items()}
 
 
 def save_model(model: object, path: Path, trusted_types: Iterable[str] = ()) -> str:

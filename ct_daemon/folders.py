@@ -18,8 +18,9 @@ class StateFolder:
 
     ``ct-daemon.db`` the ledger · ``lock`` · ``control.sock`` · ``staging/`` copies being read · ``batches/`` accepted
     rows and labels · ``predictions/`` · ``profiles/`` of windows · ``snapshots/`` manifests · ``work/`` a folder a
-    run · ``runs/`` what runs printed and logged · ``scratch/`` of the worker · ``versions/`` published versions ·
-    ``deploy/`` the alias · ``spool/`` demands made while the daemon was down · ``quarantine/`` optional copies.
+    run · ``runs/`` what runs printed and logged · ``scratch/`` of the worker · ``adopted/`` copies for a run that
+    adopts · ``versions/`` published versions · ``deploy/`` the alias · ``spool/`` demands made while the daemon was
+    down · ``quarantine/`` optional copies.
     """
 
     root: Path
@@ -67,6 +68,11 @@ class StateFolder:
     def scratch(self) -> Path:
         """The worker's own; nothing in it outlives a request."""
         return self.root / "scratch"
+
+    @property
+    def adopted(self) -> Path:
+        """Copies of models made elsewhere, with their reference rows, until a run has taken them."""
+        return self.root / "adopted"
 
     def version(self, model: str, version: int) -> Path:
         """A published version."""

@@ -12,9 +12,11 @@ from pathlib import Path
 
 import structlog
 
+from ct_daemon.adopting import remove_unused
 from ct_daemon.config import Config, ModelSettings, Retention
 from ct_daemon.failpoints import failpoint
 from ct_daemon.folders import StateFolder
+from ct_daemon.spool import waiting
 from ct_daemon.store.retention import Expired, expired, forget
 from ct_daemon.store.store import Store
 
@@ -42,6 +44,10 @@ def tidy(store: Store, folders: StateFolder, config: Config) -> None:
             )
 
     _forget_run_logs(store, folders, config.retention.run_logs)
+    with store.read() as tx:
+        wishes = store.demands.adopting(tx)
+    spooled = (wish.adopt for _, wish in waiting(folders.spool) if wish is not None and wish.adopt)
+    remove_unused(folders, [*spooled, *(str((wish.adopt or {}).get("digest")) for wish in wishes)])
 
 
 def _forget_run_logs(store: Store, folders: StateFolder, keep: int) -> None:

@@ -217,6 +217,8 @@ class TrainSpec:
     refit: bool
     trainer: JsonDict
     """The trainer's options, e.g. ``{"sklearn": {"estimator": ..., "parameters": ..., "seed": 0}}``."""
+    adopted: bool = False
+    """The candidate was made elsewhere: it is judged on all rows of the snapshot, and never refitted."""
     run_folder: str | None = None
     """Where metrics are logged (`training.metrics`); None keeps none."""
     champion: VersionFiles | None = None

@@ -13,9 +13,19 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
 from ct_daemon import __version__, views
+from ct_daemon.api.adopt import adopt_router
 from ct_daemon.codec import plain
 from ct_daemon.control import Control, Ticket
-from ct_daemon.errors import ConflictError, CtDaemonError, DeployError, StateError, UnknownNameError
+from ct_daemon.errors import (
+    ArtifactError,
+    ConflictError,
+    ContractError,
+    CtDaemonError,
+    DeployError,
+    SourceError,
+    StateError,
+    UnknownNameError,
+)
 from ct_daemon.explain import demands_about
 from ct_daemon.explain import document as explain_document
 from ct_daemon.store.store import Store
@@ -147,6 +157,7 @@ def create_app(control: Control, store: Store, models: Sequence[str]) -> FastAPI
         deployment = control.rollback(model, (wish or RollbackRequest()).version)
         return views.deployment_document(deployment)
 
+    app.include_router(adopt_router(control, ticket_document))
     return app
 
 
@@ -212,6 +223,8 @@ def _status_of(error: Exception) -> int:
         return 404
     if isinstance(error, ConflictError):
         return 409
+    if isinstance(error, ContractError | SourceError | ArtifactError):
+        return 422
     if isinstance(error, StateError):
         return 507 if error.reason == "disk_full" else 503
     if isinstance(error, DeployError):

@@ -11,6 +11,7 @@ from typing import Any
 from ct_daemon.config import Config
 from ct_daemon.errors import (
     ConflictError,
+    ContractError,
     CtDaemonError,
     DaemonUnreachableError,
     DeployError,
@@ -23,6 +24,7 @@ TIMEOUT_S = 30.0
 _CLASSES: dict[int, type[CtDaemonError]] = {
     404: UnknownNameError,
     409: ConflictError,
+    422: ContractError,
     502: DeployError,
     503: StateError,
     507: StateError,
@@ -32,8 +34,8 @@ _CLASSES: dict[int, type[CtDaemonError]] = {
 class _UnixConnection(http.client.HTTPConnection):
     """HTTP over a Unix socket."""
 
-    def __init__(self, path: Path) -> None:
-        super().__init__("localhost", timeout=TIMEOUT_S)
+    def __init__(self, path: Path, timeout_s: float = TIMEOUT_S) -> None:
+        super().__init__("localhost", timeout=timeout_s)
         self._path = path
 
     def connect(self) -> None:
@@ -50,7 +52,13 @@ class _UnixConnection(http.client.HTTPConnection):
 
 
 def request(
-    path: Path, method: str, url: str, body: dict[str, Any] | None = None, **headers: str
+    path: Path,
+    method: str,
+    url: str,
+    body: dict[str, Any] | None = None,
+    timeout_s: float = TIMEOUT_S,
+    /,
+    **headers: str,
 ) -> tuple[int, Any]:
     """One request to a control socket: status and the JSON that came back.
 
@@ -59,7 +67,7 @@ def request(
     OSError, http.client.HTTPException
         If nobody listens, or the answer broke off.
     """
-    connection = _UnixConnection(path)
+    connection = _UnixConnection(path, timeout_s)
     try:
         text = None if body is None else json.dumps(body)
         kind = {} if body is None else {"Content-Type": "application/json"}
@@ -74,7 +82,15 @@ def request(
         return response.status, {"detail": data[:500].decode(errors="replace"), "reason": "error"}
 
 
-def call(config: Config, method: str, url: str, body: dict[str, Any] | None = None, **headers: str) -> Any:  # noqa: ANN401
+def call(
+    config: Config,
+    method: str,
+    url: str,
+    body: dict[str, Any] | None = None,
+    timeout_s: float = TIMEOUT_S,
+    /,
+    **headers: str,
+) -> Any:  # noqa: ANN401
     """One request to the daemon's API.
 
     Raises
@@ -86,14 +102,14 @@ def call(config: Config, method: str, url: str, body: dict[str, Any] | None = No
     """
     path = StateFolder(config.state).socket
     try:
-        status, document = request(path, method, url, body, **headers)
+        status, document = request(path, method, url, body, timeout_s, **headers)
     except (FileNotFoundError, ConnectionRefusedError) as error:
         raise DaemonUnreachableError(
             f"no daemon is running on {config.state}; start it with 'ct-daemon run'", reason="not_running"
         ) from error
     except (OSError, http.client.HTTPException) as error:
         raise DaemonUnreachableError(
-            f"the daemon did not answer within {TIMEOUT_S:.0f} s ({type(error).__name__}); "
+            f"the daemon did not answer within {timeout_s:.0f} s ({type(error).__name__}); "
             "see its log and 'ct-daemon status'",
             reason="no_answer",
         ) from error

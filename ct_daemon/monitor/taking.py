@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 
 from ct_daemon.codec import digest_of
 from ct_daemon.dataset.contract import first_contract, refine
-from ct_daemon.errors import WorkerError
+from ct_daemon.errors import ContractError, WorkerError
 from ct_daemon.failpoints import failpoint
 from ct_daemon.folders import StateFolder, make_folder, sync
 from ct_daemon.monitor.watch import Watch
@@ -35,6 +35,8 @@ from ct_daemon.types import (
 
 CHUNK_BYTES = 1 << 20
 
+REFERENCE = "reference"
+"""Source of the rows that an adopted model is judged on; they come with their labels."""
 THE_FILE_MAY_BE_AT_FAULT = frozenset({"died", "timeout", "out_of_memory", "worker_bug", "bad_reply"})
 """Ends of the worker that a file can bring about, and other things too: a busy machine, somebody's SIGKILL."""
 
@@ -64,6 +66,24 @@ class Taker:
         for arrival in source.poll(known, self._clock().timestamp()):
             self._take(watch, arrival)
             taken()
+
+    def take_reference(self, watch: Watch, arrival: Arrival) -> Batch:
+        """Take one file of reference rows; the batch that holds its rows, which may have come before.
+
+        Raises
+        ------
+        ContractError
+            It was put aside, for the reason that the error has.
+        """
+        self._take(watch, arrival)
+        with self._store.read() as tx:
+            batch = self._store.batches.accepted_with_digest(tx, watch.model, arrival.kind, arrival.digest)
+            newest = self._store.batches.list(tx, watch.model, newest_first=True, limit=1)
+        if batch is None:
+            raise ContractError(
+                f"the reference {arrival.name} is refused: {newest[0].detail}", reason=newest[0].reason
+            )
+        return batch
 
     def _take(self, watch: Watch, arrival: Arrival) -> None:
         """Bring one file to its final status, exactly once."""
@@ -122,7 +142,7 @@ class Taker:
             max_rows=settings.max_rows,
             max_columns=settings.max_columns,
             object_path=str(stored),
-            labels_later=watch.settings.labels is not None,
+            labels_later=watch.settings.labels is not None and arrival.source != REFERENCE,
             champion=champion,
             predictions_path=None if predictions is None else str(predictions),
         )

@@ -22,6 +22,7 @@ from ct_daemon.evaluation.metrics import class_names
 from ct_daemon.importing import function_named, import_from
 from ct_daemon.predictors.asking import PREDICTION
 from ct_daemon.predictors.spec import KEY, Predictor, predictor_in
+from ct_daemon.scoring.predict import in_order
 from ct_daemon.types import ColumnKind, Task
 
 
@@ -44,7 +45,8 @@ def _answers(predictor: Predictor, artifact: Path, frame: pd.DataFrame) -> Any: 
         import_from(predictor.path)
     if predictor.function is not None:
         return function_named(predictor.function)(artifact, frame)
-    return load_model(artifact, predictor.trusted_types).predict(frame)
+    model = load_model(artifact, predictor.trusted_types)
+    return model.predict(in_order(model, frame))
 
 
 def _column(answers: Any, task: Task) -> pa.Array:  # noqa: ANN401

@@ -90,6 +90,7 @@ def predict_frame(loaded: LoadedVersion, frame: pd.DataFrame) -> NDArray[Any]:
 
 def checked_answers(model: Any, frame: pd.DataFrame, task: Task, who: str) -> NDArray[Any]:  # noqa: ANN401
     """What a model answers, if it is usable; `who` names it in messages. Else as `predict_frame`."""
+    frame = in_order(model, frame)
     try:
         predictions = np.asarray(model.predict(frame))
     except (MemoryError, CtDaemonError):
@@ -113,6 +114,27 @@ def checked_answers(model: Any, frame: pd.DataFrame, task: Task, who: str) -> ND
             reason="nan_prediction",
         )
     return predictions
+
+
+def in_order(model: Any, frame: pd.DataFrame) -> pd.DataFrame:  # noqa: ANN401
+    """The columns that an estimator was fitted on, in its order; all of them where it does not tell.
+
+    Raises
+    ------
+    ArtifactError
+        `features_missing`.
+    """
+    names = getattr(model, "feature_names_in_", None)
+    if names is None:
+        return frame
+    absent = [str(name) for name in names if name not in frame.columns]
+    if absent:
+        raise ArtifactError(
+            f"the model was fitted on columns that are no features here: {', '.join(absent[:8])}; look at "
+            "data.ignore and at the rows",
+            reason="features_missing",
+        )
+    return frame[list(names)]
 
 
 def _gaps(predictions: NDArray[Any], task: Task, who: str) -> int:

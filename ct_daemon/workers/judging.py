@@ -17,7 +17,7 @@ from ct_daemon.dataset.manifest import read_snapshot
 from ct_daemon.dataset.snapshots import SEQ, load_rows, split
 from ct_daemon.errors import ArtifactError, ContractError
 from ct_daemon.evaluation.metrics import quality
-from ct_daemon.predictors.asking import Bounds
+from ct_daemon.predictors.asking import AskedModel, Bounds
 from ct_daemon.predictors.spec import Predictor, artifact_in, predictor_for
 from ct_daemon.protocols import TrainResult, TrainSpec
 from ct_daemon.scoring.predict import checked_answers
@@ -42,11 +42,13 @@ def evaluate(spec: TrainSpec, bounds: Bounds | None = None) -> TrainResult:
     started = time.perf_counter()
     snapshot = read_snapshot(Path(spec.snapshot))
     table = load_rows(snapshot, Path(spec.state), spec.task, spec.contract.columns)
-    older, holdout = split(table, spec.holdout)
+    older, holdout = (table.slice(0, 0), table) if spec.adopted else split(table, spec.holdout)
     bounds = bounds or Bounds()
     champion, note, rows = _judge_champion(spec, snapshot, holdout, bounds)
     folder, features = candidate_folder(spec), features_of(spec, snapshot)
     model = load_candidate(folder, predictor_of(spec, folder), spec.task, features, bounds)
+    if spec.adopted:
+        _check_names(model)
     answers = checked_answers(model, to_frame(rows, features), spec.task, "the candidate")
     candidate = quality(spec.metric, target_of(spec, snapshot, rows), answers)
     return TrainResult(
@@ -58,6 +60,15 @@ def evaluate(spec: TrainSpec, bounds: Bounds | None = None) -> TrainResult:
         champion=champion,
         champion_note=note,
     )
+
+
+def _check_names(model: Any) -> None:  # noqa: ANN401  (any estimator)
+    """An estimator made elsewhere must say which columns it wants: by order alone they would be mistaken."""
+    if not isinstance(model, AskedModel) and getattr(model, "feature_names_in_", None) is None:
+        raise ArtifactError(
+            f"the {type(model).__name__} does not know the names of its columns; fit it on a data frame",
+            reason="features_unnamed",
+        )
 
 
 def features_of(spec: TrainSpec, snapshot: Snapshot) -> dict[str, ColumnKind]:

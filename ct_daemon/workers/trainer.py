@@ -109,7 +109,7 @@ def _finish(spec: TrainSpec, snapshot: Snapshot, table: pa.Table) -> TrainResult
     """
     if spec.version is None:
         raise TrainingError("verb finish needs the number reserved for the version", reason="bad_spec")
-    older, newest = split(table, spec.holdout)
+    older, newest = (table, table) if spec.adopted else split(table, spec.holdout)
     fitted_on = table if spec.refit else older
     folder = _fresh(Path(spec.workdir) / "version")
     _take_candidate(spec, folder, JUDGED)
@@ -217,7 +217,7 @@ def _manifest(
         "quality": None if spec.quality is None else plain(spec.quality),
         "train_rows": fitted_on.num_rows,
         "refit": spec.refit,
-        "trainer": plain(dict(spec.trainer)),
+        "trainer": {"adopted": True} if spec.adopted else plain(dict(spec.trainer)),
         "created_at": datetime.now(UTC).isoformat(),
         "libraries": {
             "python": platform.python_version(),
