@@ -43,7 +43,7 @@ Ask = Callable[..., Any]
 
 @pytest.fixture
 def ask(tmp_path: Path) -> Ask:
-    """Ask a program that does what the lines say; afterwards nothing of the question is left, neither file nor process."""
+    """Ask a program that does what the lines say; afterwards nothing is left, neither file nor process."""
     (tmp_path / "model").write_text("the model")
 
     def go(
