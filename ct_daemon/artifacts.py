@@ -53,6 +53,7 @@ ALLOWED: tuple[str, ...] = (
     "sklearn.tree._tree.Tree",  # nodes of random_forest: arrays (crafted node numbers: see above)
     "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",  # the same for hist_gradient_boosting
     "functools.partial",  # hist_gradient_boosting's category encoder; skops binds only functions that are trusted
+    "ct_daemon.training.boosters.BoosterStep",  # xgboost, lightgbm: holds text and names; parsed when it is asked
     "sklearn.utils.validation.check_array",  # the one function bound there: checks an array, no side effect
 )
 

@@ -43,6 +43,7 @@ from ct_daemon.processes.first import DISK_FULL
 from ct_daemon.protocols import TrainResult, TrainSpec
 from ct_daemon.scan.profiles import new_baseline, save_baseline
 from ct_daemon.scoring.predict import checked_answers
+from ct_daemon.training.boosters import LIBRARIES, imported
 from ct_daemon.training.data import Lesson
 from ct_daemon.training.making import make
 from ct_daemon.training.metrics import MetricsLog
@@ -222,8 +223,14 @@ def _manifest(
         "libraries": {
             "python": platform.python_version(),
             **{module.__name__: module.__version__ for module in (np, pd, pa, sklearn, skops)},
+            **_booster_library(spec),
         },
     }
+
+
+def _booster_library(spec: TrainSpec) -> dict[str, str]:
+    library = spec.trainer.get("sklearn", {}).get("estimator")
+    return {library: str(imported(library).__version__)} if library in LIBRARIES else {}
 
 
 def _read_spec(path: Path) -> TrainSpec:
