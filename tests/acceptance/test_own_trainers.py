@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pyarrow.parquet as pq
 import pytest
 
@@ -141,4 +142,43 @@ def test_a_program_in_shell_and_awk_and_the_way_back_to_it(rig: Make) -> None:
     assert right(third, [str(value) for value in pq.read_table(newest)["prediction"].to_pylist()]) > 0.7
     champion = load_champion(Path(site.state.deploy / "m" / "champion"), run_own_code=True)
     assert champion.version == 1
+    assert site.stop() == 0
+
+
+WAITS_THE_FIRST_TIME = """#!/bin/sh
+# Deaf and endless, until somebody has put a file beside it.
+if [ ! -e go ]; then
+  trap '' TERM INT HUP
+  echo $$ >pid.part && mv pid.part pid
+  while :; do :; done
+fi
+exec ./midpoint.sh "$@"
+"""
+
+
+def lives(pid: int) -> bool:
+    """Who has ended and was not reaped lives no more."""
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def test_a_program_dies_with_a_killed_daemon_and_the_next_start_trains_once_more(rig: Make) -> None:
+    site = with_program(
+        rig(config=config("command: {run: [./fit], predict: [./midpoint.sh], format: csv}")),
+        "fit",
+        WAITS_THE_FIRST_TIME,
+    )
+    with_program(site, "midpoint.sh", example("# midpoint.sh")).start()
+    drop(site.inbox, "first.parquet", rows(400, seed=1))
+    site.wait((site.folder / "pid").exists, "the program is at work")
+    pid = int((site.folder / "pid").read_text())
+    assert lives(pid)
+    site.kill()
+    site.wait(lambda: not lives(pid), "the program is gone", timeout=1.0)
+    (site.folder / "go").touch()
+    site.start()
+    (run,) = site.wait(lambda: site.run_ended(count=1), "the run ended")
+    assert (run.state, run.attempt, site.champion()) == ("succeeded", 2, 1), run.detail
     assert site.stop() == 0

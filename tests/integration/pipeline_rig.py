@@ -129,6 +129,10 @@ class Site:
             queued=lambda: self.executor.notify(),
             clock=self._clock,
         )
+        self.restart()
+
+    def restart(self) -> None:
+        """What a new process begins with: the ledger as it is."""
         self.executor = Executor(
             store=self.store,
             folders=self.folders,
