@@ -36,6 +36,7 @@ from ct_daemon.errors import (
     StateError,
     TrainingError,
     UnknownNameError,
+    WorkerError,
 )
 from ct_daemon.failpoints import failpoint
 from ct_daemon.folders import StateFolder
@@ -415,11 +416,12 @@ class Daemon:
             try:
                 if wish is None:
                     raise UnknownNameError("it holds no wish for a run", reason="no_wish")
-                self._parts.control.request_run(
-                    wish.model, origin="spool", key=wish.key, force=wish.force, note=wish.note, id=wish.id
-                )
+                self._parts.control.take_wish(wish)
             except StateError:
                 raise
+            except WorkerError as error:  # nothing is known against the wish: it is taken later
+                log.warning("spool.waits", file=path.name, reason=error.reason, error=str(error))
+                continue
             except CtDaemonError as error:
                 log.error("spool.refused", file=path.name, error=str(error))
                 path.replace(path.with_suffix(".refused"))

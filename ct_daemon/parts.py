@@ -87,7 +87,11 @@ def build(
     pulse = Pulse()
     limits = config.limits
     worker = WorkerProcess(
-        memory_mb=limits.worker_memory_mb, time_s=limits.worker_time, idle_s=limits.worker_idle, env=POLITE
+        memory_mb=limits.worker_memory_mb,
+        time_s=limits.worker_time,
+        idle_s=limits.worker_idle,
+        env=POLITE,
+        scratch=folders.scratch,
     )
     trainer = ProcessRunner(on_start=on_trainer, env=POLITE)
     watches = Living(

@@ -15,6 +15,9 @@ from typing import Any
 
 JsonDict = Mapping[str, Any]
 
+ADOPT = "adopt"
+"""`Run.trigger` of a run that adopts a model made elsewhere."""
+
 
 # --- incoming data ---------------------------------------------------------------------------------------
 
@@ -254,6 +257,9 @@ class Demand:
     run_id: str | None = None
     cancelled: bool = False
     note: str = ""
+    adopt: JsonDict | None = None
+    """What is to be adopted: ``{"digest": of the staged copies, "batches": [seq, ...] of the reference rows}``. Such
+    a demand wants a run of its own; None wants a retraining."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from ct_daemon import __version__
-from ct_daemon.cli import doctor, look, operate, prepare, secret, serve, service
+from ct_daemon.cli import adopt, doctor, look, operate, prepare, secret, serve, service
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -24,6 +24,7 @@ for command in (
     prepare.check,
     serve.run,
     serve.demo,
+    adopt.adopt,
     operate.trigger,
     operate.cancel,
     operate.rollback,

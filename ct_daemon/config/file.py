@@ -159,7 +159,12 @@ def _anchored(config: Config, base: Path) -> Config:
         folder = settings.alias.folder
         alias = settings.alias.model_copy(update={"folder": folder and base / folder.expanduser()})
         return settings.model_copy(
-            update={"source": files(settings.source), "labels": files(settings.labels), "alias": alias}
+            update={
+                "source": files(settings.source),
+                "labels": files(settings.labels),
+                "training": settings.training.anchored(base),
+                "alias": alias,
+            }
         )
 
     api = config.api.model_copy(update={"tokens": anchored(config.api.tokens, base)})

@@ -7,9 +7,9 @@ into memory only, so that a crash between any two lines costs nothing: the next 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from typing import TypeVar
@@ -27,7 +27,7 @@ from ct_daemon.monitor.watch import Watch
 from ct_daemon.protocols import Worker
 from ct_daemon.pulse import Pulse
 from ct_daemon.store.store import Store
-from ct_daemon.types import Demand, Event, RecordedDecision, TickFailed
+from ct_daemon.types import Arrival, Demand, Event, RecordedDecision, TickFailed
 
 log = structlog.get_logger(__name__)
 
@@ -178,6 +178,28 @@ class Monitor:
         waits = [wait for source in sources if (wait := source.pending_s()) is not None]
         return min(waits, default=None)
 
+    def adopt(
+        self, demand: Demand, reference: Sequence[Arrival]
+    ) -> tuple[Demand, bool, RecordedDecision | None]:
+        """Take reference rows like any other, then put the wish that they belong to into the ledger and answer it.
+
+        No tick comes between the two: rows without the wish could start a first training.
+
+        Raises
+        ------
+        ContractError
+            A reference file was put aside; its reason is that of the quarantine.
+        """
+        watch = self._watch(demand.model)
+        with self._locks[demand.model]:
+            batches = [self._taker.take_reference(watch, arrival).seq for arrival in reference]
+            return self.demand(replace(demand, adopt={**(demand.adopt or {}), "batches": batches}))
+
+    def _watch(self, model: str) -> Watch:
+        if model not in self._watches:
+            raise ConflictError(f"model {model} is not configured", reason="unknown_model")
+        return self._watches[model]
+
     def demand(self, demand: Demand) -> tuple[Demand, bool, RecordedDecision | None]:
         """Put a person's wish into the ledger, then answer it.
 
@@ -187,9 +209,7 @@ class Monitor:
             The demand as recorded (the earlier one for a repeated key), whether it is new, and the decision: None if
             none could be made just now, so that the next tick makes it.
         """
-        watch = self._watches.get(demand.model)
-        if watch is None:
-            raise ConflictError(f"model {demand.model} is not configured", reason="unknown_model")
+        watch = self._watch(demand.model)
         with self._store.write() as tx:
             recorded, is_new = self._store.demands.add(tx, demand)
         failpoint("demand.recorded")
