@@ -1,8 +1,9 @@
 """The daemon's life: it starts its parts, keeps them ticking, drains and stops.
 
 Threads: *main* waits for signals; *ticks* looks at one model after the other; *watch* hears of files; *run-N*
-carry runs; *worker* holds the worker process; *api* answers the control socket; APScheduler's thread re-scans and
-cleans up. All of them find their work in the ledger, so any of them may die with the process at any moment.
+carry runs; *worker* holds the worker process; *api* answers the control socket; *metrics* and *metrics-client* answer
+Prometheus, for whom *metrics-ledger* reads the ledger; APScheduler's thread re-scans and cleans up. All of them find
+their work in the ledger, so any of them may die with the process at any moment.
 """
 
 from __future__ import annotations
@@ -126,6 +127,7 @@ class Daemon:
             on_trainer=self._note_trainer,
             clock=self._clock,
         )
+        self._observers = (*self._observers, self._parts.metrics.observer)
         self._scheduler = BackgroundScheduler(
             timezone="UTC",
             executors={"default": ThreadPoolExecutor(2)},
@@ -165,6 +167,8 @@ class Daemon:
         for model in self._config.models:
             self._due.add(model)
         self._parts.api.start()
+        if self._parts.metrics_listener is not None:
+            self._parts.metrics_listener.start()
         self.ready.set()
         log.info(
             "daemon.ready", pid=os.getpid(), models=len(self._config.models), state=str(self._folders.root)
@@ -215,7 +219,8 @@ class Daemon:
             self._commands.put("retrain")
 
     def _stop(self) -> None:
-        """No new ticks, then no new claims and the trainers, then the worker; HTTP last, so that it can answer."""
+        """No new ticks, then no new claims and the trainers, then the worker; HTTP last, so that it can answer, and
+        of that the metrics last."""
         log.info("daemon.draining")
         self._closing.set()
         self._watcher.close()
@@ -229,6 +234,9 @@ class Daemon:
             self._ticker.join(timeout=10.0)
         self._retrain()  # a signal that came meanwhile is not forgotten
         self._parts.api.stop()
+        if self._parts.metrics_listener is not None:
+            self._parts.metrics_listener.stop()
+        self._parts.metrics.close()
         self._store.close()
         log.info("daemon.stopped")
 

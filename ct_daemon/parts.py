@@ -11,6 +11,8 @@ from ct_daemon.config import Config, ModelSettings
 from ct_daemon.control import Control
 from ct_daemon.deployment.alias import AliasTarget
 from ct_daemon.folders import StateFolder
+from ct_daemon.metrics.exposition import Metrics
+from ct_daemon.metrics.listener import MetricsListener
 from ct_daemon.monitor.monitor import Monitor
 from ct_daemon.monitor.watch import Watch
 from ct_daemon.pipeline.executor import Executor, ExecutorSettings
@@ -42,6 +44,8 @@ class Parts:
     monitor: Monitor
     executor: Executor
     control: Control
+    metrics: Metrics
+    metrics_listener: MetricsListener | None
     api: ApiServer
 
 
@@ -114,7 +118,15 @@ def build(
         wake=wake,
         clock=clock,
     )
-    api = ApiServer(control=control, store=store, folders=folders, models=tuple(config.models))
+    metrics = Metrics(config.metrics, store, watches, folders.root)
+    listen = config.metrics.listen
+    api = ApiServer(
+        control=control,
+        store=store,
+        folders=folders,
+        models=tuple(config.models),
+        scrape=metrics.scrape if listen is None else None,
+    )
     return Parts(
         store=store,
         worker=worker,
@@ -123,6 +135,8 @@ def build(
         monitor=monitor,
         executor=executor,
         control=control,
+        metrics=metrics,
+        metrics_listener=None if listen is None else MetricsListener(listen, metrics.scrape),
         api=api,
     )
 

@@ -52,20 +52,20 @@ def _live_quality(store: Store, tx: Connection, model: str, live: Deployment | N
     rows = sum(outcome.rows for outcome in outcomes)
     version = None if live is None else store.versions.find(tx, model, live.version)
     trained = None if version is None else version.quality
-    recent = _newest(outcomes, RECENT_ROWS)
+    recent = newest_outcomes(outcomes, RECENT_ROWS)
     return {
         "live_error": None if rows == 0 else sum(o.error_sum for o in outcomes) / rows,
         "live_labelled_rows": rows,
         "quality": {
             "metric": None if trained is None else trained.metric,
-            "recent": None if trained is None else _in_metric(trained.metric, recent),
+            "recent": None if trained is None else in_metric(trained.metric, recent),
             "recent_rows": sum(outcome.rows for outcome in recent),
             "at_training": None if trained is None else plain(trained),
         },
     }
 
 
-def _newest(outcomes: Sequence[Outcome], rows: int) -> tuple[Outcome, ...]:
+def newest_outcomes(outcomes: Sequence[Outcome], rows: int) -> tuple[Outcome, ...]:
     """The newest outcomes that together have at most so many rows; the newest one whatever its size."""
     taken: list[Outcome] = []
     for outcome in reversed(outcomes):
@@ -76,7 +76,7 @@ def _newest(outcomes: Sequence[Outcome], rows: int) -> tuple[Outcome, ...]:
     return tuple(taken)
 
 
-def _in_metric(metric: str, outcomes: Sequence[Outcome]) -> float | None:
+def in_metric(metric: str, outcomes: Sequence[Outcome]) -> float | None:
     """The outcomes in the gate's metric; None if there are none, or it can't be had from them."""
     rows = sum(outcome.rows for outcome in outcomes)
     if rows == 0:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Annotated, Any
 
@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
 from ct_daemon import __version__, views
+from ct_daemon.api import metrics
 from ct_daemon.codec import plain
 from ct_daemon.control import Control, Ticket
 from ct_daemon.errors import ConflictError, CtDaemonError, DeployError, StateError, UnknownNameError
@@ -58,7 +59,9 @@ class RollbackRequest(_Strict):
     version: int | None = Field(default=None, ge=1, description="Default: the one before.")
 
 
-def create_app(control: Control, store: Store, models: Sequence[str]) -> FastAPI:
+def create_app(
+    control: Control, store: Store, models: Sequence[str], scrape: Callable[[], bytes] | None = None
+) -> FastAPI:
     """The application. Handlers are plain functions: they run in threads and may wait for the ledger."""
     app = FastAPI(title="ct-daemon", version=__version__, docs_url=None, redoc_url=None)
     app.add_exception_handler(CtDaemonError, _problem)
@@ -66,6 +69,7 @@ def create_app(control: Control, store: Store, models: Sequence[str]) -> FastAPI
     app.add_exception_handler(HTTPException, _no_such_way)
     app.middleware("http")(_bounded)
     app.state.models = models
+    app.include_router(metrics.router(scrape))
 
     @app.get("/healthz")
     def healthz() -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 import uvicorn
@@ -21,11 +21,17 @@ class ApiServer:
     """Serves the API in a thread of its own."""
 
     def __init__(
-        self, *, control: Control, store: Store, folders: StateFolder, models: Sequence[str]
+        self,
+        *,
+        control: Control,
+        store: Store,
+        folders: StateFolder,
+        models: Sequence[str],
+        scrape: Callable[[], bytes] | None = None,
     ) -> None:
         self._folders = folders
         config = uvicorn.Config(
-            create_app(control, store, models),
+            create_app(control, store, models, scrape),
             log_config=None,
             access_log=False,
             lifespan="off",

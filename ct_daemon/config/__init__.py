@@ -2,6 +2,7 @@
 
 from ct_daemon.config.data import DataSettings, FilesSource
 from ct_daemon.config.file import Config, load, parse
+from ct_daemon.config.metrics import MetricsSettings
 from ct_daemon.config.model import AliasTarget, ModelSettings
 from ct_daemon.config.service import Limits, Retention
 from ct_daemon.config.training import GateSettings, SklearnTrainer, TrainingLimits, TrainingSettings
@@ -23,6 +24,7 @@ __all__ = [
     "FilesSource",
     "GateSettings",
     "Limits",
+    "MetricsSettings",
     "ModelSettings",
     "NewDataTrigger",
     "OnDemandTrigger",

@@ -13,6 +13,7 @@ from typing import Any, Self
 from pydantic import Field, model_validator
 
 from ct_daemon.config.data import FilesSource
+from ct_daemon.config.metrics import MetricsSettings
 from ct_daemon.config.model import ModelSettings
 from ct_daemon.config.service import Limits, Retention
 from ct_daemon.config.values import Slug, Strict, misfit
@@ -33,6 +34,9 @@ class Config(Strict):
     models: dict[Slug, ModelSettings] = Field(min_length=1, max_length=10_000, description="Models by name.")
     limits: Limits = Field(default_factory=Limits, description="Limits of the whole daemon.")
     retention: Retention = Field(default_factory=Retention, description="What is kept for how long.")
+    metrics: MetricsSettings = Field(
+        default_factory=MetricsSettings, description="What Prometheus may read, and where."
+    )
 
     @model_validator(mode="after")
     def _folders_differ(self) -> Self:

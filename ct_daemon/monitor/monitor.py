@@ -25,7 +25,7 @@ from ct_daemon.monitor.taking import Taker
 from ct_daemon.monitor.watch import Watch
 from ct_daemon.protocols import Worker
 from ct_daemon.store.store import Store
-from ct_daemon.types import Demand, Event, RecordedDecision, TickFailed
+from ct_daemon.types import Demand, Event, RecordedDecision, Ticked, TickFailed
 
 log = structlog.get_logger(__name__)
 
@@ -72,7 +72,7 @@ class Monitor:
         queued: Callable[[], None],
         clock: Callable[[], datetime],
     ) -> None:
-        self._store, self._watches, self._emit = store, watches, emit
+        self._store, self._watches, self._emit, self._clock = store, watches, emit, clock
         self._taker = Taker(store=store, folders=folders, worker=worker, emit=emit, clock=clock)
         self._measurer = Measurer(store=store, folders=folders, worker=worker, emit=emit, clock=clock)
         self._decider = Decider(store=store, emit=emit, queued=queued, clock=clock)
@@ -97,14 +97,14 @@ class Monitor:
             Stop after polling if no file was taken and nothing is owed: nothing but time has changed, and time has
             its own ticks.
         """
-        watch = self._watches[model]
+        watch, began = self._watches[model], self._clock()
         with self._locks[model]:
             faults: list[_Fault] = []
             taken = partial(self._owed.add, model)
             for source in watch.sources:
                 self._tried(model, partial(self._taker.poll, watch, source, taken), faults)
             if only_if_new and model not in self._owed:
-                self._note(model, faults)
+                self._note(model, faults, began)
                 return Tick()  # a folder that can't be listed is looked at again by the next listing
             self._owed.add(model)
             owed: list[_Fault] = []
@@ -113,7 +113,7 @@ class Monitor:
             decision = self._tried(model, partial(self._decider.decide, watch), owed)
             if not owed:
                 self._owed.discard(model)
-            self._note(model, [*faults, *owed])
+            self._note(model, [*faults, *owed], began)
             return Tick(decision=decision, failed=bool(owed))
 
     def _tried(self, model: str, part: Callable[[], T], faults: list[_Fault]) -> T | None:
@@ -128,7 +128,7 @@ class Monitor:
             faults.append(_Fault(reason="internal_error", message=f"{type(error).__name__}: {error}"))
         return None
 
-    def _note(self, model: str, faults: list[_Fault]) -> None:
+    def _note(self, model: str, faults: list[_Fault], began: datetime) -> None:
         """Tell of faults that are new, and keep the present ones where `status` finds them."""
         before = self._faults.get(model, ())
         for fault in faults:
@@ -141,6 +141,10 @@ class Monitor:
         text = "; ".join(f"{fault.reason}: {fault.message}" for fault in faults) or None
         with suppress(StateError):  # a full disk can't record that it is full; the event has said so
             self._remember(model, text)
+        at = self._clock()
+        lasted_s = max((at - began).total_seconds(), 0.0)
+        reasons = tuple(dict.fromkeys(fault.reason for fault in faults))
+        self._emit(Ticked(model=model, at=at, lasted_s=lasted_s, faults=reasons))
 
     def _remember(self, model: str, message: str | None) -> None:
         with self._store.read() as tx:

@@ -25,7 +25,7 @@ from ct_daemon.pipeline.workshop import Move, Workshop
 from ct_daemon.protocols import TrainerRunner
 from ct_daemon.store.runs import PUT_DOWN
 from ct_daemon.store.store import Store
-from ct_daemon.types import Event, ModelDeployed, Run, RunMoved
+from ct_daemon.types import Event, ModelDeployed, Run, RunMoved, Transition
 
 log = structlog.get_logger(__name__)
 
@@ -237,7 +237,7 @@ class Executor:
                 self._let_go(waiting)
                 raise
             failpoint("run.claimed")
-            self._emit(RunMoved(run=run, transition=moved))
+            self._emit(RunMoved(run=run, transition=moved, lasted_s=_lasted_s(waiting, moved)))
             return run
         return None
 
@@ -343,7 +343,7 @@ class Executor:
             )
         if move.failpoint is not None:
             failpoint(move.failpoint)
-        self._emit(RunMoved(run=moved, transition=transition))
+        self._emit(RunMoved(run=moved, transition=transition, lasted_s=_lasted_s(run, transition)))
         if terminal:
             self._finish(moved)
         return moved
@@ -357,3 +357,8 @@ class Executor:
             if live is not None:
                 self._emit(ModelDeployed(deployment=live, version=version))
         self._ended(run.model)
+
+
+def _lasted_s(before: Run, transition: Transition) -> float:
+    """How long the run was in the state that it leaves, since the present attempt took it up."""
+    return max((transition.at - before.updated_at).total_seconds(), 0.0)

@@ -273,12 +273,22 @@ class ConceptDrift:
 
 def has_moved(score: DriftScore, *, psi: float | None, ks: float | None) -> bool | None:
     """Whether one column has moved at these thresholds; None if that can't be told."""
-    readings = [
+    readings = _readings(score, psi, ks)
+    return any(reading.moved for reading in readings) if readings else None
+
+
+def strength(score: DriftScore, *, psi: float | None, ks: float | None) -> float | None:
+    """How much of what a column needs to have moved at these thresholds it has, 1 and above is enough; None if that
+    can't be told."""
+    return max((reading.share for reading in _readings(score, psi, ks)), default=None)
+
+
+def _readings(score: DriftScore, psi: float | None, ks: float | None) -> list[_Reading]:
+    return [
         _reading(name, statistic, threshold, score)
         for name, statistic, threshold in ConceptDrift(psi=psi, ks=ks)._watched(score)
         if _why_unknown(statistic) is None
     ]
-    return any(reading.moved for reading in readings) if readings else None
 
 
 def _reading(name: str, statistic: Statistic, threshold: float, score: DriftScore) -> _Reading:
