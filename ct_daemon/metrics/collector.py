@@ -212,7 +212,7 @@ def _add_columns(samples: Samples, digests: Mapping[str, Digest], most: int, roo
     Returns how many series there would be more without the cap.
     """
     wanted = _columns(digests, most)
-    if size_of(wanted) <= room:
+    if not wanted or size_of(wanted) <= room:
         samples.update(wanted)
         return 0
     share = max(room, 0) // (len(digests) * len(c.COLUMN_FAMILIES))

@@ -7,12 +7,13 @@ for different columns.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from ct_daemon.config import ConceptDriftTrigger
-from ct_daemon.triggers.concept_drift import has_moved, strength
+from ct_daemon.triggers.concept_drift import standing
 from ct_daemon.types import DriftScore, Window
 
 OTHER = "other"
@@ -27,14 +28,7 @@ class Shown:
     """One column, or all that are not shown by name: its statistics, those that have a value."""
 
     label: str
-    statistics: dict[str, float]
-
-    def folded_with(self, other: Shown) -> Shown:
-        """Both as one: the larger value of each statistic."""
-        values = dict(self.statistics)
-        for name, value in other.statistics.items():
-            values[name] = max(value, values.get(name, value))
-        return Shown(label=self.label, statistics=values)
+    statistics: Mapping[str, float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,17 +43,18 @@ class Digest:
     unknown: int
     evidence: float | None
     """Of the strongest column; None if nothing can be told."""
-    shown: tuple[Shown, ...] = field(default=())
+    shown: tuple[Shown, ...]
     """The most important first."""
-    rest: Shown | None = None
-    """All others as one; None if there are none."""
+    rest: Mapping[str, float]
+    """The largest value of each statistic over all others."""
 
     def columns(self, most: int) -> tuple[Shown, ...]:
         """At most so many columns by name, and the others as one."""
-        rest = self.rest
+        rest = dict(self.rest)
         for one in self.shown[most:]:
-            rest = _fold(rest, one)
-        return self.shown[:most] if rest is None else (*self.shown[:most], rest)
+            _raise(rest, one.statistics)
+        others = (Shown(label=OTHER, statistics=rest),) if rest else ()
+        return self.shown[:most] + others
 
 
 def digest(window: Window, trigger: ConceptDriftTrigger, *, first: Sequence[str] | None, most: int) -> Digest:
@@ -75,44 +70,43 @@ def digest(window: Window, trigger: ConceptDriftTrigger, *, first: Sequence[str]
         So many are kept by name.
     """
     scores = window.report.columns
-    known = [(score, strength(score, psi=trigger.psi, ks=trigger.ks)) for score in scores]
-    strengths = [value for _, value in known if value is not None]
+    known = [(score, standing(score, psi=trigger.psi, ks=trigger.ks)) for score in scores]
+    told = [found for _, found in known if found is not None]
     place = {column: number for number, column in enumerate(first or ())}
-    known.sort(key=lambda one: (place.get(one[0].column, len(place)), -(one[1] or 0.0), one[0].column))
+    last = len(place)
+    # Backwards by strength; of two that are as strong, the one that comes first in the report.
+    known.sort(key=lambda one: (place.get(one[0].column, last), 0.0 if one[1] is None else -one[1][0]))
     shown: dict[str, Shown] = {}
-    rest: Shown | None = None
+    rest: dict[str, float] = {}
     for score, _ in known:
-        one = Shown(label=label_of(score.column), statistics=_values(score))
-        if not one.statistics:
-            continue
-        if len(shown) < most and one.label not in shown:
-            shown[one.label] = one
+        values = _values(score)
+        label = label_of(score.column) if values and len(shown) < most else None
+        if label is None or label in shown:
+            _raise(rest, values)
         else:
-            rest = _fold(rest, one)
+            shown[label] = Shown(label=label, statistics=values)
     return Digest(
         seq=window.seq,
         measured_at=window.measured_at,
         rows=window.report.window_rows,
         compared=len(scores),
-        moved=_moved(scores, trigger),
-        unknown=len(scores) - len(strengths),
-        evidence=max(strengths, default=None),
+        moved=sum(moved for _, moved in told),
+        unknown=len(scores) - len(told),
+        evidence=max((share for share, _ in told), default=None),
         shown=tuple(shown.values()),
         rest=rest,
     )
 
 
-def _moved(scores: Iterable[DriftScore], trigger: ConceptDriftTrigger) -> int:
-    return sum(has_moved(score, psi=trigger.psi, ks=trigger.ks) is True for score in scores)
-
-
 def _values(score: DriftScore) -> dict[str, float]:
     found = {name: score.statistics[name].value for name in STATISTICS if name in score.statistics}
-    return {name: value for name, value in found.items() if value is not None}
+    return {name: value for name, value in found.items() if value is not None and math.isfinite(value)}
 
 
-def _fold(rest: Shown | None, one: Shown) -> Shown:
-    return Shown(label=OTHER, statistics=one.statistics) if rest is None else rest.folded_with(one)
+def _raise(rest: dict[str, float], values: Mapping[str, float]) -> None:
+    """Let `rest` have the larger value of each statistic."""
+    for name, value in values.items():
+        rest[name] = max(value, rest.get(name, value))
 
 
 def label_of(column: str) -> str:

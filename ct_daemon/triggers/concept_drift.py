@@ -273,22 +273,26 @@ class ConceptDrift:
 
 def has_moved(score: DriftScore, *, psi: float | None, ks: float | None) -> bool | None:
     """Whether one column has moved at these thresholds; None if that can't be told."""
-    readings = _readings(score, psi, ks)
-    return any(reading.moved for reading in readings) if readings else None
+    found = standing(score, psi=psi, ks=ks)
+    return None if found is None else found[1]
 
 
-def strength(score: DriftScore, *, psi: float | None, ks: float | None) -> float | None:
-    """How much of what a column needs to have moved at these thresholds it has, 1 and above is enough; None if that
-    can't be told."""
-    return max((reading.share for reading in _readings(score, psi, ks)), default=None)
+def standing(score: DriftScore, *, psi: float | None, ks: float | None) -> tuple[float, bool] | None:
+    """How one column stands at these thresholds; None if that can't be told.
 
-
-def _readings(score: DriftScore, psi: float | None, ks: float | None) -> list[_Reading]:
-    return [
+    Returns
+    -------
+    (float, bool)
+        How much of what it needs to have moved it has, and whether it has moved.
+    """
+    readings = [
         _reading(name, statistic, threshold, score)
         for name, statistic, threshold in ConceptDrift(psi=psi, ks=ks)._watched(score)
         if _why_unknown(statistic) is None
     ]
+    if not readings:
+        return None
+    return max(reading.share for reading in readings), any(reading.moved for reading in readings)
 
 
 def _reading(name: str, statistic: Statistic, threshold: float, score: DriftScore) -> _Reading:
