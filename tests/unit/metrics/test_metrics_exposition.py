@@ -316,7 +316,9 @@ def test_what_was_touched_while_the_ledger_was_unreadable_is_read_later(
     assert one.value("quality", model="m", kind="live", metric="accuracy") == pytest.approx(0.9)
 
 
-def test_scrapes_close_to_each_other_share_one_reading(scraped: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_scrapes_close_to_each_other_share_one_reading(
+    scraped: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
     one = scraped()
     one.scrape()
     with unreadable(one.loop.store, monkeypatch, AssertionError("read again")):
@@ -357,9 +359,7 @@ def test_the_cap_holds_for_everything_together(scraped: Make, cap: int) -> None:
     assert "process_resident_memory_bytes" in found
 
 
-def test_columns_give_way_evenly_before_anything_else(
-    scraped: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_columns_give_way_evenly_before_anything_else(scraped: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     one = scraped(settings={"max_series": 700})
     models = [f"m{n}" for n in range(10)]
     many_models(one, 10)
@@ -407,7 +407,21 @@ def deploy(one: Scraped, model: str) -> None:
         from_run.deployments.set_state(tx, seq, "live")  # type: ignore[arg-type]
 
 
-HOSTILE = ("\n", "\r", '"', "\\", "\u202e", "\x1b[31m", "{}", ",", "\u2028", "=1+1", "\x00", "\ud800", "}\n# TYPE x")
+HOSTILE = (
+    "\n",
+    "\r",
+    '"',
+    "\\",
+    "\u202e",
+    "\x1b[31m",
+    "{}",
+    ",",
+    "\u2028",
+    "=1+1",
+    "\x00",
+    "\ud800",
+    "}\n# TYPE x",
+)
 
 
 def measured(*columns: str, seq: int) -> DriftMeasured:
@@ -441,7 +455,9 @@ def test_hostile_names_over_time_stay_few_series_and_a_quick_scrape(scraped: Mak
     deploy(one, "m")
     counts, times = set(), []
     for number in range(20):
-        names = [f"{HOSTILE[n % len(HOSTILE)]}{number}-{n}{HOSTILE[(n + 1) % len(HOSTILE)]}" for n in range(5000)]
+        names = [
+            f"{HOSTILE[n % len(HOSTILE)]}{number}-{n}{HOSTILE[(n + 1) % len(HOSTILE)]}" for n in range(5000)
+        ]
         record(one, measured(*names, seq=number + 1))
         one.clock_s += 10
         began = time.perf_counter()
