@@ -25,8 +25,8 @@ Alert rules with their tests are in `deploy/prometheus/`; [alerts.md](../how-to/
 **Restarts.** *ledger*: read from the ledger at the scrape, so a restart changes nothing; missing while the ledger
 can't be read (then `ct_daemon_scrape_error` is 1). *events*: counted since the daemon started; such a counter begins
 at 0 with each start, as Prometheus expects (use `increase()` and `rate()`). *daemon*: read at the scrape from
-elsewhere. Scrapes within a second of each other share one reading of the ledger, and a scrape waits for a locked
-ledger 2 s at most.
+elsewhere. Scrapes within a second of each other get the same page, and a scrape waits for a locked ledger 2 s at
+most.
 
 **Labels.** `model` is a configured name. `column` is a column of your data, made printable and cut to 120
 characters; a name that had to be changed ends with `~` and a digest of it. Of each model at most `metrics.columns`

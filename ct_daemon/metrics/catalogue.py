@@ -30,9 +30,9 @@ class Part(StrEnum):
     """Counted since the daemon started; a counter begins at 0 with each start."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Family:
-    """One metric. `name` is the name in queries, so that of a counter ends with ``_total``."""
+    """One metric, itself and no other. `name` is the name in queries, so that of a counter ends with ``_total``."""
 
     name: str
     kind: Kind

@@ -18,6 +18,8 @@ from ct_daemon.monitor.watch import Watch
 from ct_daemon.store.store import Store
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
+FRESH_S = 1.0
+"""Scrapes so close to each other share one page."""
 OF_THE_PROCESS = 24
 """So many series of process, interpreter and garbage collector count towards the cap."""
 
@@ -43,12 +45,12 @@ class Metrics:
         monotonic: Callable[[], float] = seconds,
         wait_s: float = WAIT_S,
     ) -> None:
-        self._ledger = LedgerState(
-            store, watches, columns=settings.columns, monotonic=monotonic, wait_s=wait_s
-        )
+        self._ledger = LedgerState(store, watches, columns=settings.columns, wait_s=wait_s)
         self.observer = Counts(measured=self._ledger.note, touched=self._ledger.touch)
         """Hears every fact."""
+        self._monotonic = monotonic
         self._scraping = threading.Lock()
+        self._page: tuple[float, bytes] | None = None
         self._registry = CollectorRegistry()
         self._registry.register(
             DaemonCollector(
@@ -65,10 +67,16 @@ class Metrics:
         GCCollector(registry=self._registry)
 
     def scrape(self) -> bytes:
-        """The metrics now, in Prometheus' text format (`CONTENT_TYPE`). One at a time, so that many who ask at once
-        don't take the daemon's time."""
+        """The metrics now, in Prometheus' text format (`CONTENT_TYPE`).
+
+        Who asks within a second of somebody else gets the same page: many who ask at once neither take the daemon's
+        time nor wait for each other.
+        """
         with self._scraping:
-            return generate_latest(self._registry)
+            if self._page is None or self._monotonic() - self._page[0] >= FRESH_S:
+                page = generate_latest(self._registry)
+                self._page = (self._monotonic(), page)
+            return self._page[1]
 
     def close(self) -> None:
         """Read the ledger no more."""

@@ -7,7 +7,7 @@ is read again only for models to which something happened.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -27,8 +27,6 @@ from ct_daemon.types import BatchKind, BatchStatus, Window
 
 log = structlog.get_logger(__name__)
 
-FRESH_S = 1.0
-"""Scrapes so close to each other share one reading."""
 WAIT_S = 2.0
 """A scrape waits so long for the ledger; Prometheus gives up after 10 s."""
 FAILED = frozenset({RunState.FAILED, RunState.ROLLED_BACK})
@@ -65,8 +63,8 @@ class LedgerState:
         The models; may change while this works.
     columns : int
         So many columns of a model are kept by name.
-    monotonic : callable
-        Seconds that never go back.
+    wait_s : float
+        Longest time to wait for one reading.
     """
 
     def __init__(
@@ -75,15 +73,13 @@ class LedgerState:
         watches: Mapping[str, Watch],
         *,
         columns: int,
-        monotonic: Callable[[], float],
         wait_s: float = WAIT_S,
     ) -> None:
         self._store, self._watches, self._columns = store, watches, columns
-        self._monotonic, self._wait_s = monotonic, wait_s
+        self._wait_s = wait_s
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="metrics-ledger")
         self._lock = threading.Lock()
         self._pending: Future[State] | None = None
-        self._state: tuple[float, State] | None = None
         self._touched: set[str] = set()
         self._digests: dict[str, Digest] = {}
         # Of the reading thread alone:
@@ -101,7 +97,7 @@ class LedgerState:
         self._cut(window)
 
     def read(self) -> State | None:
-        """The state now, at most a second old; None if it can't be had in time."""
+        """The state now; None if it can't be had in time."""
         try:
             return self._reading()
         except TimeoutError:
@@ -118,8 +114,6 @@ class LedgerState:
 
     def _reading(self) -> State:
         with self._lock:
-            if self._state is not None and self._monotonic() - self._state[0] < FRESH_S:
-                return self._state[1]
             if self._pending is None or self._pending.done():
                 self._pending = self._pool.submit(self._refresh)
             pending = self._pending
@@ -132,14 +126,11 @@ class LedgerState:
             touched, self._touched = self._touched, set()
         try:
             with self._store.read() as tx:
-                state = self._look(tx, touched)
+                return self._look(tx, touched)
         except BaseException:
             with self._lock:
                 self._touched |= touched
             raise
-        with self._lock:
-            self._state = (self._monotonic(), state)
-        return state
 
     def _look(self, tx: Connection, touched: set[str]) -> State:
         models = tuple(self._watches)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -16,10 +18,10 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from ct_daemon.config import MetricsSettings, ModelSettings
+from ct_daemon.config import ModelSettings
 from ct_daemon.errors import StateError, TrainingError
 from ct_daemon.metrics.catalogue import FAMILIES, Kind
-from ct_daemon.metrics.exposition import OF_THE_PROCESS, Metrics
+from ct_daemon.metrics.exposition import OF_THE_PROCESS
 from ct_daemon.policy import Policy
 from ct_daemon.protocols import JoinResult, TakeResult
 from ct_daemon.store.store import Store
@@ -316,9 +318,7 @@ def test_what_was_touched_while_the_ledger_was_unreadable_is_read_later(
     assert one.value("quality", model="m", kind="live", metric="accuracy") == pytest.approx(0.9)
 
 
-def test_scrapes_close_to_each_other_share_one_reading(
-    scraped: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_scrapes_close_to_each_other_share_one_page(scraped: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     one = scraped()
     one.scrape()
     with unreadable(one.loop.store, monkeypatch, AssertionError("read again")):
@@ -326,6 +326,29 @@ def test_scrapes_close_to_each_other_share_one_reading(
         assert parsed(one.metrics.scrape())["ct_daemon_scrape_error"] == {(): 0}
         one.clock_s += 0.2
         assert parsed(one.metrics.scrape())["ct_daemon_scrape_error"] == {(): 1}
+
+
+def test_many_who_ask_at_once_do_not_wait_one_after_the_other(
+    scraped: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = scraped()
+    answers = one.loop.store.read
+    go_on, readings = threading.Event(), []
+
+    @contextmanager
+    def slow() -> Iterator[Any]:
+        readings.append(1)
+        assert go_on.wait(20)
+        with answers() as tx:
+            yield tx
+
+    monkeypatch.setattr(one.loop.store, "read", slow)
+    with closing(one.new(wait_s=20)) as shared_by_all, ThreadPoolExecutor(20) as crowd:
+        pages = [crowd.submit(shared_by_all.scrape) for _ in range(20)]
+        one.loop.until(lambda: readings, "the ledger is being read")
+        go_on.set()
+        assert len({page.result(20) for page in pages}) == 1
+    assert len(readings) == 1
 
 
 def test_closed_metrics_still_tell_what_was_counted(scraped: Make) -> None:
@@ -571,8 +594,3 @@ def test_the_page_of_metrics_is_fresh() -> None:
     assert written == made.page(), "run: python docs/make_metrics.py"
     rows = re.findall(r"^\| `(ct_daemon_\w+)` \|", written, flags=re.MULTILINE)
     assert rows == [family.name for family in FAMILIES]
-
-
-def test_the_default_settings_are_the_documented_ones() -> None:
-    assert (MetricsSettings().columns, MetricsSettings().max_series) == (20, 5000)
-    assert Metrics.__init__.__kwdefaults__["wait_s"] == 2.0
