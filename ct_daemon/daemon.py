@@ -2,8 +2,9 @@
 
 Threads: *main* waits for signals; *ticks* looks at one model after the other; *watch* hears of files; *run-N*
 carry runs; *worker* holds the worker process; *api* answers the control socket, *api-tcp* the address where there
-is one; APScheduler's thread re-scans and cleans up. All of them find their work in the ledger, so any of them may
-die with the process at any moment.
+is one; *metrics* and *metrics-client* answer Prometheus, for whom *metrics-ledger* reads the ledger; APScheduler's
+thread re-scans and cleans up. All of them find their work in the ledger, so any of them may die with the process at
+any moment.
 """
 
 from __future__ import annotations
@@ -169,6 +170,7 @@ class Daemon:
             clock=self._clock,
             reload=self.reload,
         )
+        self._observers = (*self._observers, self._parts.metrics.observer)
         self._scheduler = BackgroundScheduler(
             timezone="UTC",
             executors={"default": ThreadPoolExecutor(2)},
@@ -201,6 +203,8 @@ class Daemon:
         for model in self._config.models:
             self._due.add(model)
         self._parts.api.start()
+        if self._parts.metrics_listener is not None:
+            self._parts.metrics_listener.start()
         self._vitals.ready()
         self.ready.set()
         log.info(
@@ -257,7 +261,8 @@ class Daemon:
         self._commands.put("broken")
 
     def _stop(self) -> None:
-        """No new ticks, then no new claims and the trainers, then the worker; HTTP last, so that it can answer."""
+        """No new ticks, then no new claims and the trainers, then the worker; HTTP last, so that it can answer, and
+        of that the metrics last."""
         log.info("daemon.draining")
         drain_s = self._config.limits.drain
         self._notifier.stopping(f"draining for at most {drain_s:g} s")
@@ -277,6 +282,9 @@ class Daemon:
             self._ticker.join(timeout=LAST_TICK_S)
         self._retrain()  # a signal that came meanwhile is not forgotten
         self._parts.api.stop()
+        if self._parts.metrics_listener is not None:
+            self._parts.metrics_listener.stop()
+        self._parts.metrics.close()
         self._store.close()
         log.info("daemon.stopped")
 
