@@ -12,6 +12,7 @@ from pathlib import Path
 import structlog
 from sqlalchemy import Connection
 
+from ct_daemon.adopting import REFERENCE
 from ct_daemon.codec import digest_of
 from ct_daemon.dataset.contract import first_contract, refine
 from ct_daemon.errors import ContractError, WorkerError
@@ -35,8 +36,6 @@ from ct_daemon.types import (
 
 CHUNK_BYTES = 1 << 20
 
-REFERENCE = "reference"
-"""Source of the rows that an adopted model is judged on; they come with their labels."""
 THE_FILE_MAY_BE_AT_FAULT = frozenset({"died", "timeout", "out_of_memory", "worker_bug", "bad_reply"})
 """Ends of the worker that a file can bring about, and other things too: a busy machine, somebody's SIGKILL."""
 
