@@ -21,13 +21,16 @@ import structlog
 from ct_daemon.config import TrainingSettings
 from ct_daemon.errors import ArtifactError, SourceError, StateError
 from ct_daemon.folders import StateFolder, make_folder
-from ct_daemon.manifests import check_version, publish, write_manifest
+from ct_daemon.manifests import check_version, file_digest, publish, write_manifest
 from ct_daemon.processes.first import DISK_FULL
 from ct_daemon.protocols import VersionFiles
+from ct_daemon.types import Arrival, BatchKind, FileStamp
 
 MODEL_FILE = ".skops"
 PICKLES = frozenset({".pkl", ".pickle", ".joblib", ".jbl", ".sav", ".dill"})
 _PICKLE_HEADS = tuple(bytes([0x80, protocol]) for protocol in range(2, 6))
+REFERENCE = "reference"
+"""Source of the rows that an adopted model is judged on; they come with their labels."""
 KEPT_S = 86400.0
 """Copies that nothing refers to are removed after so long: their wish may be on its way."""
 
@@ -123,6 +126,28 @@ def staged(folders: StateFolder, digest: str) -> Adoption:
         digest=digest,
         artifact=folder / "artifact" / str(manifest["artifact"]),
         reference=tuple(folder / name for name in references),
+    )
+
+
+def as_arrival(folders: StateFolder, path: Path) -> Arrival:
+    """A reference file as if a source had seen it: whoever takes it gets a copy, which is not kept."""
+    digest = file_digest(path)
+    name = f"{digest[:12]}-{path.name}"  # another reference of the same name is another file
+    copy = folders.staging / f"{uuid.uuid4().hex}-{name}"
+    try:
+        shutil.copyfile(path, copy)
+    except OSError as error:
+        raise StateError(
+            f"{copy}: {error.strerror}; check space and permissions of the state folder",
+            reason="disk_full" if error.errno in DISK_FULL else "staging_unwritable",
+        ) from error
+    return Arrival(
+        source=REFERENCE,
+        name=name,
+        stamp=FileStamp(size_bytes=path.stat().st_size, mtime_ns=0, inode=0),
+        kind=BatchKind.ROWS,
+        staged=str(copy),
+        digest=digest,
     )
 
 

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import re
-import shutil
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 
 import structlog
 from sqlalchemy import Connection
 
-from ct_daemon.adopting import refuse_unfit, staged
+from ct_daemon.adopting import as_arrival, refuse_unfit, staged
 from ct_daemon.config import ModelSettings
 from ct_daemon.errors import (
     ArtifactError,
@@ -24,26 +22,20 @@ from ct_daemon.errors import (
     UnknownNameError,
 )
 from ct_daemon.failpoints import failpoint
-from ct_daemon.folders import StateFolder
-from ct_daemon.manifests import check_version, file_digest
+from ct_daemon.manifests import check_version
 from ct_daemon.monitor.monitor import Monitor
-from ct_daemon.monitor.taking import REFERENCE
+from ct_daemon.pipeline.adopted import refuse_second
 from ct_daemon.pipeline.executor import Executor
 from ct_daemon.pipeline.states import RunState
 from ct_daemon.pipeline.undo import finish_rollback
 from ct_daemon.pipeline.workshop import Workshop, champion_of, files_of
-from ct_daemon.processes.first import DISK_FULL
 from ct_daemon.pulse import Pulse
 from ct_daemon.spool import SpooledWish
 from ct_daemon.store.store import Store
 from ct_daemon.types import (
-    ADOPT,
-    Arrival,
-    BatchKind,
     Demand,
     Deployment,
     Event,
-    FileStamp,
     ModelDeployed,
     ModelVersion,
     RecordedDecision,
@@ -209,7 +201,7 @@ class Control:
         with shop.store.read() as tx:
             known = None if key is None else shop.store.demands.with_key(tx, model, key)
             if known is None:
-                _refuse_second(shop.store, tx, model)
+                refuse_second(shop.store, tx, model)
         if known is not None:
             return Ticket(demand=known, is_new=False, decision=None, verdict="recorded")
         adoption = staged(shop.folders, digest)
@@ -225,7 +217,7 @@ class Control:
             note=note,
             adopt={"digest": digest},
         )
-        arrivals = [_reference(shop.folders, path) for path in adoption.reference]
+        arrivals = [as_arrival(shop.folders, path) for path in adoption.reference]
         recorded, is_new, decision = self._monitor.adopt(demand, arrivals)
         log.info("demand.acknowledged", model=model, demand=recorded.id, origin=origin, run=recorded.run_id)
         return Ticket(demand=recorded, is_new=is_new, decision=decision, verdict=_verdict(recorded, decision))
@@ -380,46 +372,6 @@ class Control:
                 f"there is no model {model!r}; configured: {names}", reason="unknown_model"
             )
         return self._shops[model]
-
-
-def _refuse_second(store: Store, tx: Connection, model: str) -> None:
-    """A model adopts a version only while it has none, and one at a time."""
-    live, _ = champion_of(store, tx, model)
-    if live is not None:
-        raise ConflictError(
-            f"version {live.version} of {model} is live; only a model without a version can adopt one",
-            reason="version_live",
-        )
-    active = store.runs.active(tx, model)
-    waiting = [demand.id for demand in store.demands.pending(tx, model) if demand.adopt is not None]
-    if waiting or (active is not None and active.trigger == ADOPT):
-        other = f"demand {waiting[0]}" if waiting else f"run {active.id if active else ''}"
-        raise ConflictError(
-            f"{model} is about to adopt another model ({other}); wait for it, or cancel it",
-            reason="adopt_waiting",
-        )
-
-
-def _reference(folders: StateFolder, path: Path) -> Arrival:
-    """A reference file as if a source had seen it: whoever takes it gets a copy, which is not kept."""
-    digest = file_digest(path)
-    name = f"{digest[:12]}-{path.name}"  # another reference of the same name is another file
-    copy = folders.staging / f"{uuid.uuid4().hex}-{name}"
-    try:
-        shutil.copyfile(path, copy)
-    except OSError as error:
-        raise StateError(
-            f"{copy}: {error.strerror}; check space and permissions of the state folder",
-            reason="disk_full" if error.errno in DISK_FULL else "staging_unwritable",
-        ) from error
-    return Arrival(
-        source=REFERENCE,
-        name=name,
-        stamp=FileStamp(size_bytes=path.stat().st_size, mtime_ns=0, inode=0),
-        kind=BatchKind.ROWS,
-        staged=str(copy),
-        digest=digest,
-    )
 
 
 def _goes_back_to(store: Store, tx: Connection, model: str, to_version: int | None) -> ModelVersion:

@@ -12,6 +12,7 @@ from pathlib import Path
 import structlog
 from sqlalchemy import Connection
 
+from ct_daemon.adopting import REFERENCE
 from ct_daemon.codec import digest_of
 from ct_daemon.dataset.contract import first_contract, refine
 from ct_daemon.errors import ContractError, WorkerError
@@ -38,8 +39,6 @@ CHUNK_BYTES = 1 << 20
 SLOWEST_S, SLOWEST_BYTES_S = 5.0, 1 << 20
 """A disk that is slower than this counts as hung."""
 
-REFERENCE = "reference"
-"""Source of the rows that an adopted model is judged on; they come with their labels."""
 THE_FILE_MAY_BE_AT_FAULT = frozenset({"died", "timeout", "out_of_memory", "worker_bug", "bad_reply"})
 """Ends of the worker that a file can bring about, and other things too: a busy machine, somebody's SIGKILL."""
 

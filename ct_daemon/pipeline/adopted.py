@@ -10,6 +10,7 @@ from sqlalchemy import Connection
 from ct_daemon.adopting import MODEL_FILE, staged
 from ct_daemon.errors import ConflictError
 from ct_daemon.pipeline.workshop import Workshop, champion_of
+from ct_daemon.store.store import Store
 from ct_daemon.types import ADOPT, Run, SnapshotPart
 
 MIN_REFERENCE_ROWS = 30
@@ -19,6 +20,30 @@ MIN_REFERENCE_ROWS = 30
 def adopts(run: Run) -> bool:
     """Whether the run takes a model that was made elsewhere."""
     return run.trigger == ADOPT
+
+
+def refuse_second(store: Store, tx: Connection, model: str) -> None:
+    """A model adopts a version only while it has none, and one at a time.
+
+    Raises
+    ------
+    ConflictError
+        `version_live`, `adopt_waiting`.
+    """
+    live, _ = champion_of(store, tx, model)
+    if live is not None:
+        raise ConflictError(
+            f"version {live.version} of {model} is live; only a model without a version can adopt one",
+            reason="version_live",
+        )
+    active = store.runs.active(tx, model)
+    waiting = [demand.id for demand in store.demands.pending(tx, model) if demand.adopt is not None]
+    if waiting or (active is not None and active.trigger == ADOPT):
+        other = f"demand {waiting[0]}" if waiting else f"run {active.id if active else ''}"
+        raise ConflictError(
+            f"{model} is about to adopt another model ({other}); wait for it, or cancel it",
+            reason="adopt_waiting",
+        )
 
 
 def reference_parts(
