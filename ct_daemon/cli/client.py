@@ -7,9 +7,8 @@ import json
 import socket
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ct_daemon.config import Config
 from ct_daemon.errors import (
     ConfigError,
     ConflictError,
@@ -22,6 +21,9 @@ from ct_daemon.errors import (
     UnknownNameError,
 )
 from ct_daemon.folders import StateFolder, short_path
+
+if TYPE_CHECKING:  # `health` asks without loading the settings
+    from ct_daemon.config import Config
 
 TIMEOUT_S = 30.0
 _CLASSES: dict[int, type[CtDaemonError]] = {
@@ -85,6 +87,36 @@ def request(
         return response.status, {"detail": data[:500].decode(errors="replace"), "reason": "error"}
 
 
+def ask(
+    state: Path,
+    method: str,
+    url: str,
+    body: dict[str, Any] | None = None,
+    *,
+    timeout_s: float = TIMEOUT_S,
+    **headers: str,
+) -> tuple[int, Any]:
+    """One request to the daemon on a state folder: status and document, whatever they say.
+
+    Raises
+    ------
+    DaemonUnreachableError
+        If nobody listens there, or the answer does not come in time.
+    """
+    try:
+        return request(StateFolder(state).socket, method, url, body, timeout_s=timeout_s, **headers)
+    except (FileNotFoundError, ConnectionRefusedError) as error:
+        raise DaemonUnreachableError(
+            f"no daemon is running on {state}; start it with 'ct-daemon run'", reason="not_running"
+        ) from error
+    except (OSError, http.client.HTTPException) as error:
+        raise DaemonUnreachableError(
+            f"the daemon did not answer within {timeout_s:g} s ({type(error).__name__}); "
+            "see its log and 'ct-daemon status'",
+            reason="no_answer",
+        ) from error
+
+
 def call(
     config: Config,
     method: str,
@@ -103,7 +135,7 @@ def call(
     CtDaemonError
         What the daemon answered, as the same class and reason.
     """
-    return call_at(config.state, method, url, body, timeout_s=TIMEOUT_S, **headers)
+    return call_at(config.state, method, url, body, timeout_s=timeout_s, **headers)
 
 
 def call_at(
@@ -116,19 +148,7 @@ def call_at(
     **headers: str,
 ) -> Any:  # noqa: ANN401
     """As `call`, to the daemon that works on a state folder."""
-    path = StateFolder(state).socket
-    try:
-        status, document = request(path, method, url, body, timeout_s=timeout_s, **headers)
-    except (FileNotFoundError, ConnectionRefusedError) as error:
-        raise DaemonUnreachableError(
-            f"no daemon is running on {state}; start it with 'ct-daemon run'", reason="not_running"
-        ) from error
-    except (OSError, http.client.HTTPException) as error:
-        raise DaemonUnreachableError(
-            f"the daemon did not answer within {timeout_s:.0f} s ({type(error).__name__}); "
-            "see its log and 'ct-daemon status'",
-            reason="no_answer",
-        ) from error
+    status, document = ask(state, method, url, body, timeout_s=timeout_s, **headers)
     if 200 <= status < 300:
         return document
     raise _as_error(status, document)

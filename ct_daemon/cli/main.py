@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from ct_daemon import __version__
-from ct_daemon.cli import adopt, doctor, look, operate, prepare, secret, serve, service
+from ct_daemon.cli import adopt, doctor, health, look, operate, prepare, secret, serve, service
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -38,6 +38,7 @@ for command in (
     look.explain,
     look.drift,
     doctor.doctor,
+    health.health,
     secret.token,
     service.reload,
     service.backup,
