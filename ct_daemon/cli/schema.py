@@ -1,0 +1,15 @@
+"""`ct-daemon schema`: what an editor needs to complete and check the settings."""
+
+from __future__ import annotations
+
+import click
+
+from ct_daemon.cli.common import json_option, print_json
+from ct_daemon.config.schema import json_schema
+
+
+@click.command()
+@json_option
+def schema(*, as_json: bool) -> None:  # noqa: ARG001  (it is always JSON; the option is that of every command)
+    """Print the JSON Schema of the configuration, for editors: 'ct-daemon schema > ct-daemon.schema.json'."""
+    print_json(json_schema())
