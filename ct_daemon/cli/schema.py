@@ -10,6 +10,7 @@ from ct_daemon.config.schema import json_schema
 
 @click.command()
 @json_option
-def schema(*, as_json: bool) -> None:  # noqa: ARG001  (it is always JSON; the option is that of every command)
+def schema(*, as_json: bool) -> None:
     """Print the JSON Schema of the configuration, for editors: 'ct-daemon schema > ct-daemon.schema.json'."""
+    # It is JSON with --json and without.
     print_json(json_schema())

@@ -94,7 +94,7 @@ class _Generator(GenerateJsonSchema):
 
 
 def _tidied(node: Any) -> Any:  # noqa: ANN401  (a JSON value)
-    """Bounds as the dialect names them, durations with theirs as text, too; names that don't fit a pattern refused."""
+    """Bounds as the dialect names them, of durations as text, too; names that don't fit a pattern refused."""
     if isinstance(node, list):
         return [_tidied(one) for one in node]
     if not isinstance(node, dict):

@@ -1,0 +1,125 @@
+"""What the pages say exists: links, commands, settings."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from ct_daemon.cli.main import main
+from ct_daemon.config import Config, ModelSettings
+from ct_daemon.reading.faults import faults_of
+from tests.unit.docs.conftest import DOCS, PAGES, REPOSITORY, name_of
+
+NOT_WRITTEN_YET = {
+    "docs/how-to/adopt.md",
+    "docs/how-to/alerts.md",
+    "docs/how-to/backup.md",
+    "docs/how-to/docker.md",
+    "docs/how-to/own-trainer.md",
+    "docs/how-to/systemd.md",
+    "docs/how-to/webhooks.md",
+    "docs/reference/api.md",
+    "docs/reference/metrics.md",
+    "docs/reference/signals.md",
+}
+"""Pages that are linked to and have to be written."""
+
+
+def prose(page: Path) -> str:
+    """The page without what stands in code blocks."""
+    return re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+
+
+def links(page: Path) -> list[str]:
+    found = re.findall(r"\]\(([^)\s]+)\)", prose(page))
+    return [link for link in found if not re.match(r"[a-z]+:", link)]
+
+
+def anchors(page: Path) -> set[str]:
+    """The link targets that the headings of a page get."""
+    found = re.findall(r"^#+ (.*)", prose(page), flags=re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in found}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_every_link_leads_somewhere(page: Path) -> None:
+    for link in links(page):
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        if not target.exists():
+            assert str(target.relative_to(REPOSITORY)) in NOT_WRITTEN_YET, f"{name_of(page)} links to {link}"
+        elif anchor:
+            assert anchor in anchors(target), f"{name_of(page)} links to {link}"
+
+
+def test_what_is_not_written_yet_is_not_there_and_is_linked_to() -> None:
+    linked = {str((page.parent / link.partition("#")[0]).resolve()) for page in PAGES for link in links(page)}
+    for name in NOT_WRITTEN_YET:
+        assert not (REPOSITORY / name).exists(), f"{name} is there: take it off the list"
+        assert str(REPOSITORY / name) in linked, f"{name}: nothing links to it"
+
+
+def test_every_page_is_reached_from_the_index() -> None:
+    reached, left = set(), [DOCS / "index.md"]
+    while left:
+        page = left.pop()
+        reached.add(page)
+        targets = {(page.parent / link.partition("#")[0]).resolve() for link in links(page)}
+        left += [target for target in targets - reached if target.suffix == ".md" and target.exists()]
+    assert set(DOCS.rglob("*.md")) - reached == set()
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    text = page.read_text(encoding="utf-8")
+    return re.findall(rf"^```{language}\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE)
+
+
+def commands(page: Path) -> list[str]:
+    """Command lines of ct-daemon alone: what a pipe or a redirection follows is another program's."""
+    lines = "\n".join(blocks(page, "sh")).replace("\\\n", " ").splitlines()
+    found = [re.split(r"\s(?:#|\||>|&)", line)[0].strip() for line in lines if line.startswith("ct-daemon ")]
+    return [part for line in found for part in line.split(" / ")]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_every_command_that_a_page_shows_is_accepted(page: Path) -> None:
+    for line in commands(page):
+        words = [word for word in shlex.split(line) if word != "ct-daemon"]
+        if not words[0].startswith("-"):
+            main.commands[words[0]].make_context(words[0], words[1:])
+
+
+def misfits(document: Any) -> list[str]:
+    """What is wrong with a piece of a settings file, apart from what it leaves out."""
+    top = next(
+        (
+            top
+            for top in (Config, ModelSettings)
+            if isinstance(document, dict) and set(document) <= set(top.model_fields)
+        ),
+        None,
+    )
+    found = () if top is None else faults_of(top, document)
+    return [
+        f"{'.'.join(map(str, fault.path))}: {fault.message}"
+        for fault in found
+        if fault.message != "is required"
+    ]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_every_piece_of_settings_that_a_page_shows_is_accepted(page: Path) -> None:
+    for block in blocks(page, "yaml"):
+        assert misfits(yaml.safe_load(block)) == [], block
+
+
+def test_a_misspelt_setting_on_a_page_would_be_found() -> None:
+    assert misfits({"models": {"m": {"gate": {"margn": 1}}}})
+    assert misfits({"triggers": {"new_data": {"row": 1}}})
+    assert misfits({"triggers": {"new_data": {"rows": 1}}}) == []
+    assert misfits({"groups": []}) == [], "not ours"
