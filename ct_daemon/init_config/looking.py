@@ -49,7 +49,7 @@ def look(path: Path) -> Look:
     SourceError
         With the reason of the reader, or `reader_ended`, `timeout`.
     """
-    program = [sys.executable, "-m", "ct_daemon.workers.first_look", str(path.absolute())]
+    program = [sys.executable, "-P", "-m", "ct_daemon.workers.first_look", str(path.absolute())]
     try:
         done = subprocess.run(
             program, stdin=subprocess.DEVNULL, capture_output=True, timeout=LONGEST_S, check=False
