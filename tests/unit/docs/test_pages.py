@@ -13,6 +13,7 @@ import yaml
 from ct_daemon.cli.main import main
 from ct_daemon.config import Config, ModelSettings
 from ct_daemon.reading.faults import faults_of
+from ct_daemon.types import BatchStatus, Rule, TriggerKind
 from tests.unit.docs.conftest import DOCS, PAGES, REPOSITORY, name_of
 
 NOT_WRITTEN_YET = {
@@ -123,3 +124,16 @@ def test_a_misspelt_setting_on_a_page_would_be_found() -> None:
     assert misfits({"triggers": {"new_data": {"row": 1}}})
     assert misfits({"triggers": {"new_data": {"rows": 1}}}) == []
     assert misfits({"groups": []}) == [], "not ours"
+
+
+def slugs(heading: str) -> list[str]:
+    """The first column of the table below a heading of the concepts."""
+    text = (DOCS / "concepts.md").read_text(encoding="utf-8")
+    section = text[text.index(f"## {heading}\n") :].split("\n## ", 1)[0]
+    return re.findall(r"^\| `([a-z_]+)` \|", section, flags=re.MULTILINE)
+
+
+def test_the_concepts_name_every_rule_trigger_and_end_of_a_file() -> None:
+    assert sorted(slugs("Decisions")) == sorted(Rule)
+    assert sorted(slugs("Triggers")) == sorted(TriggerKind)
+    assert sorted(slugs("Files")) == sorted(BatchStatus)
