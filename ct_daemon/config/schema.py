@@ -28,7 +28,7 @@ SOME_DURATION = f"^(?=.*[1-9]){_TEXT}"
 
 JsonDict = dict[str, Any]
 
-_BOUNDS = {"ge": "minimum", "gt": "exclusiveMinimum"}
+_BOUNDS = {"ge": "minimum", "gt": "exclusiveMinimum", "le": "maximum", "lt": "exclusiveMaximum"}
 """What pydantic calls a bound of a value that a function of ours has read first."""
 _SHOWN = ((604800.0, "w"), (86400.0, "d"), (3600.0, "h"), (60.0, "m"), (1.0, "s"), (0.001, "ms"))
 
@@ -102,7 +102,9 @@ def _tidied(node: Any) -> Any:  # noqa: ANN401  (a JSON value)
     node = {key: _tidied(value) for key, value in node.items()}
     for word, key in _BOUNDS.items():
         if word in node:
-            node[key] = max(node.pop(word), node.get(key, 0))
+            bound = node.pop(word)
+            tighter = max if key in ("minimum", "exclusiveMinimum") else min
+            node[key] = tighter(bound, node.get(key, bound))
     if "patternProperties" in node:
         node.setdefault("additionalProperties", False)
     if node.get("format") == "path":

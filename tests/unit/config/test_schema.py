@@ -225,7 +225,7 @@ def agree(document: Any) -> None:
     if not schema_takes(document):
         assert found, [error.message for error in VALIDATOR.iter_errors(document)]
     elif has_text(document):
-        assert found <= COMPARED | {"greater_than", "greater_than_equal"}
+        assert found <= COMPARED | {"greater_than", "greater_than_equal", "less_than", "less_than_equal"}
     else:
         assert found <= COMPARED
 
