@@ -195,7 +195,12 @@ def default_of(name: str, node: Node, section: Node, type_: str) -> str:
 
 def cell(text: str) -> str:
     """Text inside a table."""
-    return " ".join(text.split()).replace("|", "\\|")
+    return plain(text).replace("|", "\\|")
+
+
+def plain(text: str) -> str:
+    """A docstring as Markdown on one line."""
+    return " ".join(text.split()).replace("``", "`")
 
 
 def anchor(title: str) -> str:
@@ -219,7 +224,7 @@ def text_of(pages: Pages, section: Section, example: str) -> str:
     """One section of the page."""
     parts = [f"## {section.title}", section.said]
     if section.more and not section.also:
-        parts.append(section.more)
+        parts.append(plain(section.more))
     if section.also:
         return "\n\n".join([*parts, f"The settings of [{section.also}](#{anchor(section.also)})."]) + "\n"
     rows = [row(pages, section, name, node) for name, node in section.node["properties"].items()]

@@ -20,7 +20,7 @@ PAGE = REPOSITORY / "docs" / "quick-start.md"
 INSTALL = ["python3 -m venv .venv", ". .venv/bin/activate", "pip install ."]
 """Done already where tests run."""
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(300)
 
 
 class Place(Rig):
