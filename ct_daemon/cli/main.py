@@ -6,6 +6,7 @@ import click
 
 from ct_daemon import __version__
 from ct_daemon.cli import adopt, doctor, health, look, operate, prepare, secret, serve, service
+from ct_daemon.cli.schema import schema
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -22,6 +23,7 @@ def main() -> None:
 for command in (
     prepare.init,
     prepare.check,
+    schema,
     serve.run,
     serve.demo,
     adopt.adopt,

@@ -35,7 +35,8 @@ def parse_duration(value: object) -> float:
     return sum(float(number) * _SECONDS[unit] for number, unit in parts)
 
 
-def _slug(value: str) -> str:
+def checked_slug(value: str) -> str:
+    """The same, if it is a name that can be a folder, a label and a part of a URL."""
     if not SLUG.fullmatch(value):
         raise ValueError(
             f"{value!r} is not a usable name: lower-case letters, digits, - and _, starting with a letter, "
@@ -76,7 +77,7 @@ def _address(value: str) -> str:
 
 
 Duration = Annotated[float, BeforeValidator(parse_duration), Field(ge=0)]
-Slug = Annotated[str, AfterValidator(_slug)]
+Slug = Annotated[str, AfterValidator(checked_slug)]
 Address = Annotated[str, AfterValidator(_address)]
 Share = Annotated[float, Field(ge=0, le=1)]
 

@@ -39,7 +39,7 @@ def test_addresses(listen: str, address: tuple[str, int]) -> None:
     ],
 )
 def test_what_is_no_address_is_refused_with_an_example(listen: str) -> None:
-    with pytest.raises(ValidationError, match=r"127\.0\.0\.1:9464"):
+    with pytest.raises(ValidationError, match=r"127\.0\.0\.1:8321"):
         MetricsSettings(listen=listen)
 
 
