@@ -5,7 +5,11 @@ from typing import Any
 
 __version__ = "0.1.0"
 
-_PUBLIC = {"load_champion": "ct_daemon.scoring.champion", "Champion": "ct_daemon.scoring.champion"}
+_PUBLIC = {
+    "load_champion": "ct_daemon.scoring.champion",
+    "Champion": "ct_daemon.scoring.champion",
+    "TrainingData": "ct_daemon.training.data",
+}
 """Names for your own programs and where they live. Handed on when asked for: the daemon's own process stays light."""
 
 __all__ = ["__version__"]

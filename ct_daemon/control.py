@@ -11,6 +11,7 @@ from datetime import datetime
 import structlog
 from sqlalchemy import Connection
 
+from ct_daemon.adopting import as_arrival, refuse_unfit, staged
 from ct_daemon.config import ModelSettings
 from ct_daemon.errors import (
     ArtifactError,
@@ -23,11 +24,13 @@ from ct_daemon.errors import (
 from ct_daemon.failpoints import failpoint
 from ct_daemon.manifests import check_version
 from ct_daemon.monitor.monitor import Monitor
+from ct_daemon.pipeline.adopted import refuse_second
 from ct_daemon.pipeline.executor import Executor
 from ct_daemon.pipeline.states import RunState
 from ct_daemon.pipeline.undo import finish_rollback
 from ct_daemon.pipeline.workshop import Workshop, champion_of, files_of
 from ct_daemon.pulse import Pulse
+from ct_daemon.spool import SpooledWish
 from ct_daemon.store.store import Store
 from ct_daemon.types import (
     Demand,
@@ -164,6 +167,70 @@ class Control:
             decision=decision and decision.seq,
         )
         return Ticket(demand=recorded, is_new=is_new, decision=decision, verdict=_verdict(recorded, decision))
+
+    def adopt(
+        self,
+        model: str,
+        digest: str,
+        *,
+        origin: str,
+        key: str | None = None,
+        note: str = "",
+        id: str | None = None,
+    ) -> Ticket:
+        """Bring a model made elsewhere under care. When this returns, its reference rows are taken and the wish
+        survives a power cut; a run of its own judges it, and makes it live.
+
+        Parameters
+        ----------
+        digest : str
+            Of the staged copies (`adopting.stage`).
+        origin, key, note, id
+            As `request_run`.
+
+        Raises
+        ------
+        ConflictError
+            `version_live`, or `adopt_waiting`: another one is on its way.
+        ArtifactError
+            As `adopting.staged` and `adopting.refuse_unfit`.
+        ContractError
+            The reference rows don't fit; its reason is that of the quarantine.
+        """
+        shop = self._shop(model)
+        with shop.store.read() as tx:
+            known = None if key is None else shop.store.demands.with_key(tx, model, key)
+            if known is None:
+                refuse_second(shop.store, tx, model)
+        if known is not None:
+            return Ticket(demand=known, is_new=False, decision=None, verdict="recorded")
+        adoption = staged(shop.folders, digest)
+        refuse_unfit(adoption.artifact, shop.settings.training)
+        number = uuid.uuid4().hex
+        demand = Demand(
+            id=id if id is not None and self._is_free(id) else f"d-{number[:12]}",
+            model=model,
+            origin=origin,
+            dedupe_key=key if key is not None else f"{origin}:{number}",
+            force=True,
+            asked_at=self._clock(),
+            note=note,
+            adopt={"digest": digest},
+        )
+        arrivals = [as_arrival(shop.folders, path) for path in adoption.reference]
+        recorded, is_new, decision = self._monitor.adopt(demand, arrivals)
+        log.info("demand.acknowledged", model=model, demand=recorded.id, origin=origin, run=recorded.run_id)
+        return Ticket(demand=recorded, is_new=is_new, decision=decision, verdict=_verdict(recorded, decision))
+
+    def take_wish(self, wish: SpooledWish) -> Ticket:
+        """A wish that was left while no daemon ran."""
+        if wish.adopt is not None:
+            return self.adopt(
+                wish.model, wish.adopt, origin="spool", key=wish.key, note=wish.note, id=wish.id
+            )
+        return self.request_run(
+            wish.model, origin="spool", key=wish.key, force=wish.force, note=wish.note, id=wish.id
+        )
 
     def request_by_signal(self, wish: str) -> tuple[Ticket, ...]:
         """SIGUSR1: every model that listens to the signal. One that still waits for its run is asked once only.

@@ -2,8 +2,9 @@
 
 Threads: *main* waits for signals; *ticks* looks at one model after the other; *watch* hears of files; *run-N*
 carry runs; *worker* holds the worker process; *api* answers the control socket, *api-tcp* the address where there
-is one; APScheduler's thread re-scans and cleans up. All of them find their work in the ledger, so any of them may
-die with the process at any moment.
+is one; *metrics* and *metrics-client* answer Prometheus, for whom *metrics-ledger* reads the ledger; APScheduler's
+thread re-scans and cleans up. All of them find their work in the ledger, so any of them may die with the process at
+any moment.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from ct_daemon.errors import (
     StateError,
     TrainingError,
     UnknownNameError,
+    WorkerError,
 )
 from ct_daemon.failpoints import failpoint
 from ct_daemon.folders import StateFolder
@@ -168,6 +170,7 @@ class Daemon:
             clock=self._clock,
             reload=self.reload,
         )
+        self._observers = (*self._observers, self._parts.metrics.observer)
         self._scheduler = BackgroundScheduler(
             timezone="UTC",
             executors={"default": ThreadPoolExecutor(2)},
@@ -200,6 +203,8 @@ class Daemon:
         for model in self._config.models:
             self._due.add(model)
         self._parts.api.start()
+        if self._parts.metrics_listener is not None:
+            self._parts.metrics_listener.start()
         self._vitals.ready()
         self.ready.set()
         log.info(
@@ -256,7 +261,8 @@ class Daemon:
         self._commands.put("broken")
 
     def _stop(self) -> None:
-        """No new ticks, then no new claims and the trainers, then the worker; HTTP last, so that it can answer."""
+        """No new ticks, then no new claims and the trainers, then the worker; HTTP last, so that it can answer, and
+        of that the metrics last."""
         log.info("daemon.draining")
         drain_s = self._config.limits.drain
         self._notifier.stopping(f"draining for at most {drain_s:g} s")
@@ -276,6 +282,9 @@ class Daemon:
             self._ticker.join(timeout=LAST_TICK_S)
         self._retrain()  # a signal that came meanwhile is not forgotten
         self._parts.api.stop()
+        if self._parts.metrics_listener is not None:
+            self._parts.metrics_listener.stop()
+        self._parts.metrics.close()
         self._store.close()
         log.info("daemon.stopped")
 
@@ -415,11 +424,12 @@ class Daemon:
             try:
                 if wish is None:
                     raise UnknownNameError("it holds no wish for a run", reason="no_wish")
-                self._parts.control.request_run(
-                    wish.model, origin="spool", key=wish.key, force=wish.force, note=wish.note, id=wish.id
-                )
+                self._parts.control.take_wish(wish)
             except StateError:
                 raise
+            except WorkerError as error:  # nothing is known against the wish: it is taken later
+                log.warning("spool.waits", file=path.name, reason=error.reason, error=str(error))
+                continue
             except CtDaemonError as error:
                 log.error("spool.refused", file=path.name, error=str(error))
                 path.replace(path.with_suffix(".refused"))

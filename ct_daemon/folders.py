@@ -18,8 +18,9 @@ class StateFolder:
 
     ``ct-daemon.db`` the ledger · ``lock`` · ``control.sock`` · ``staging/`` copies being read · ``batches/`` accepted
     rows and labels · ``predictions/`` · ``profiles/`` of windows · ``snapshots/`` manifests · ``work/`` a folder a
-    run · ``runs/`` what ended runs printed · ``versions/`` published versions · ``deploy/`` the alias · ``spool/``
-    demands made while the daemon was down · ``quarantine/`` optional copies.
+    run · ``runs/`` what runs printed and logged · ``scratch/`` of the worker · ``adopted/`` copies for a run that
+    adopts · ``versions/`` published versions · ``deploy/`` the alias · ``spool/`` demands made while the daemon was
+    down · ``quarantine/`` optional copies.
     """
 
     root: Path
@@ -60,8 +61,18 @@ class StateFolder:
         return self.root / "work" / run_id
 
     def run(self, run_id: str) -> Path:
-        """What is kept of a run that has ended: what its trainers printed and measured."""
+        """What a run printed and logged; stays when its work folder goes."""
         return self.root / "runs" / run_id
+
+    @property
+    def scratch(self) -> Path:
+        """The worker's own; nothing in it outlives a request."""
+        return self.root / "scratch"
+
+    @property
+    def adopted(self) -> Path:
+        """Copies of models made elsewhere, with their reference rows, until a run has taken them."""
+        return self.root / "adopted"
 
     def version(self, model: str, version: int) -> Path:
         """A published version."""

@@ -12,9 +12,11 @@ from pathlib import Path
 
 import structlog
 
+from ct_daemon.adopting import remove_unused
 from ct_daemon.config import Config, ModelSettings, Retention
 from ct_daemon.failpoints import failpoint
 from ct_daemon.folders import StateFolder
+from ct_daemon.spool import waiting
 from ct_daemon.store.retention import Expired, expired, forget
 from ct_daemon.store.store import Store
 
@@ -40,6 +42,22 @@ def tidy(store: Store, folders: StateFolder, config: Config) -> None:
                 versions=[version.version for version in gone.versions],
                 files=len(files),
             )
+
+    _forget_run_logs(store, folders, config.retention.run_logs)
+    with store.read() as tx:
+        wishes = store.demands.adopting(tx)
+    spooled = (wish.adopt for _, wish in waiting(folders.spool) if wish is not None and wish.adopt)
+    remove_unused(folders, [*spooled, *(str((wish.adopt or {}).get("digest")) for wish in wishes)])
+
+
+def _forget_run_logs(store: Store, folders: StateFolder, keep: int) -> None:
+    """The newest so many runs keep what they printed and logged; a run that has not ended always does."""
+    with store.read() as tx:
+        newest = {run.id for run in store.runs.list(tx, limit=keep)}
+        newest |= {run.id for run in store.runs.all_active(tx)}
+    for path in (folders.root / "runs").glob("r-*"):
+        if path.name not in newest:
+            _removed(folders, path)
 
 
 def sweep(store: Store, folders: StateFolder) -> int:

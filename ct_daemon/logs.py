@@ -29,6 +29,7 @@ from ct_daemon.types import (
     ModelDeployed,
     QualityMeasured,
     RunMoved,
+    Ticked,
     TickFailed,
     TriggerFired,
 )
@@ -326,6 +327,12 @@ def _(event: TickFailed) -> Line:
         "tick.failed",
         {"model": event.model, "reason": event.reason, "error": event.message},
     )
+
+
+@_line.register
+def _(event: Ticked) -> Line:
+    values = {"model": event.model, "seconds": round(event.lasted_s, 6), "faults": list(event.faults) or None}
+    return logging.DEBUG, "model.ticked", values
 
 
 def _top(columns: tuple[DriftScore, ...]) -> dict[str, float]:

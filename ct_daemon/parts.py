@@ -13,6 +13,8 @@ from ct_daemon.control import Control, Reloaded
 from ct_daemon.deployment.alias import AliasTarget
 from ct_daemon.folders import StateFolder
 from ct_daemon.living import Living
+from ct_daemon.metrics.exposition import Metrics
+from ct_daemon.metrics.listener import MetricsListener
 from ct_daemon.monitor.monitor import Monitor
 from ct_daemon.monitor.patience import PatientWorker
 from ct_daemon.monitor.slots import Timetable
@@ -57,6 +59,8 @@ class Parts:
     monitor: Monitor
     executor: Executor
     control: Control
+    metrics: Metrics
+    metrics_listener: MetricsListener | None
     api: ApiServer
 
 
@@ -87,7 +91,11 @@ def build(
     pulse = Pulse()
     limits = config.limits
     worker = WorkerProcess(
-        memory_mb=limits.worker_memory_mb, time_s=limits.worker_time, idle_s=limits.worker_idle, env=POLITE
+        memory_mb=limits.worker_memory_mb,
+        time_s=limits.worker_time,
+        idle_s=limits.worker_idle,
+        env=POLITE,
+        scratch=folders.scratch,
     )
     trainer = ProcessRunner(on_start=on_trainer, env=POLITE)
     watches = Living(
@@ -126,6 +134,16 @@ def build(
         stalled_after_s=limits.stalled_after,
         reload=reload,
     )
+    metrics = Metrics(config.metrics, store, watches, folders.root)
+    listen = config.metrics.listen
+    api = ApiServer(
+        control=control,
+        store=store,
+        folders=folders,
+        settings=config.api,
+        hooks=config.hooks,
+        scrape=metrics.scrape if listen is None else None,
+    )
     parts = Parts(
         store=store,
         folders=folders,
@@ -138,7 +156,9 @@ def build(
         monitor=monitor,
         executor=executor,
         control=control,
-        api=ApiServer(control=control, store=store, folders=folders, settings=config.api, hooks=config.hooks),
+        metrics=metrics,
+        metrics_listener=None if listen is None else MetricsListener(listen, metrics.scrape),
+        api=api,
     )
     shops.swap({model: shop_of(model, settings, parts) for model, settings in config.models.items()})
     return parts

@@ -10,23 +10,25 @@ no  applies when                                                verdict        r
 3   a run is active: it has not read its data and demands       HOLD           JOINED
     without `force` wait (they are served by it) ...
     ... or else                                                 HOLD           RUN_ACTIVE
-4   fewer labelled rows than a training needs                   HOLD           TOO_FEW_ROWS
-5   a person asked (serves all waiting demands)                 START          DEMANDED
-6   cooldown after the last useful run or rollback (*)          HOLD           COOLDOWN
-7   back-off: k failed or rejected runs since the last          HOLD           BACK_OFF
+4   a person asked to adopt a model (serves the oldest such     START          DEMANDED
+    demand only)
+5   fewer labelled rows than a training needs                   HOLD           TOO_FEW_ROWS
+6   a person asked (serves all waiting demands)                 START          DEMANDED
+7   cooldown after the last useful run or rollback (*)          HOLD           COOLDOWN
+8   back-off: k failed or rejected runs since the last          HOLD           BACK_OFF
     useful one; min(longest, first * 2^(k-1)) after the
     end of the last of them; cancelled ones don't count
-8   as many runs as the budget has started in its period        HOLD           BUDGET
-9   coalescing: evidence came within the last `coalesce_s`,     HOLD           COALESCING
+9   as many runs as the budget has started in its period        HOLD           BUDGET
+10  coalescing: evidence came within the last `coalesce_s`,     HOLD           COALESCING
     and the first of it within ten times that (*)
-10  otherwise                                                   START          FIRED
+11  otherwise                                                   START          FIRED
 ==  ==========================================================  =============  =====================
 
 (*) passed over where a ceiling is reached that no run has answered: a model must not grow older than its owner allows
 because something else happened lately. Back-off and budget hold it: they bound what failing costs.
 
-A demand waits in the ledger until a run serves it: rules 2 to 4 make it wait, none makes it vanish. `force` skips
-joining: such a demand gets a run that starts after it.
+A demand waits in the ledger until a run serves it: rules 2 to 5 make it wait, none makes it vanish. `force` skips
+joining: such a demand gets a run that starts after it, and so does a wish to adopt.
 
 All times are model time. **A clock that goes backwards** leaves recorded times in the future. A time counts while it
 is less than the rule's length away from `now`, on either side: a step back of a millisecond does not end a
@@ -148,6 +150,7 @@ class Policy:
             _nothing_fired,
             _paused,
             _run_active,
+            _adopting,
             _too_few_rows,
             _demanded,
             self._cooldown,
@@ -261,7 +264,7 @@ def _run_active(case: _Case) -> _Answer | None:
     active = case.situation.active
     if active is None:
         return None
-    joining = tuple(demand.id for demand in case.demands if not demand.force)
+    joining = tuple(demand.id for demand in case.demands if not demand.force and demand.adopt is None)
     ends = f"run {active.id} ends"
     if not (active.joinable and joining):
         return _hold(Rule.RUN_ACTIVE, f"run {active.id} is under way", ends)
@@ -271,6 +274,19 @@ def _run_active(case: _Case) -> _Answer | None:
         reason=f"run {active.id} has not read its data yet and serves {_demands(joining)}",
         would_change=ends,
         serves=joining,
+    )
+
+
+def _adopting(case: _Case) -> _Answer | None:
+    wish = next((demand for demand in case.demands if demand.adopt is not None), None)
+    if wish is None:
+        return None
+    return _Answer(
+        verdict=Verdict.START,
+        rule=Rule.DEMANDED,
+        reason=f"a person asked to adopt a model: {_demands((wish.id,))}",
+        would_change="nobody asked to adopt a model",
+        serves=(wish.id,),
     )
 
 

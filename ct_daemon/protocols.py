@@ -201,7 +201,7 @@ class TrainSpec:
     """All that a step on a snapshot gets. It reads the snapshot and writes only below `workdir`."""
 
     verb: str
-    """`train`: a trainer fits on the older part → ``workdir/candidate/model.skops``.
+    """`train`: a trainer fits on the older part → ``workdir/candidate/`` (`training.making`).
     `evaluate`: the *worker* judges candidate and champion on the newest part (it loads no training code).
     `finish`: a trainer refits on all rows (or takes the candidate) → ``workdir/version/`` complete with baseline,
     golden rows and manifest."""
@@ -217,6 +217,10 @@ class TrainSpec:
     refit: bool
     trainer: JsonDict
     """The trainer's options, e.g. ``{"sklearn": {"estimator": ..., "parameters": ..., "seed": 0}}``."""
+    adopted: bool = False
+    """The candidate was made elsewhere: it is judged on all rows of the snapshot, and never refitted."""
+    run_folder: str | None = None
+    """Where metrics are logged (`training.metrics`); None keeps none."""
     champion: VersionFiles | None = None
     champion_last_seq: int | None = None
     """The newest batch that the champion was fitted on: rows after it are unseen by the champion."""

@@ -31,15 +31,20 @@ class SpooledWish:
     """As `Demand.dedupe_key`: the same key asks only once."""
     force: bool = False
     note: str = ""
+    adopt: str | None = None
+    """Digest of what is to be adopted (`adopting`); None wants a retraining."""
 
 
-def leave(folder: Path, model: str, *, key: str | None, force: bool, note: str) -> tuple[SpooledWish, bool]:
+def leave(
+    folder: Path, model: str, *, key: str | None, force: bool, note: str, adopt: str | None = None
+) -> tuple[SpooledWish, bool]:
     """Write a wish where the next start of the daemon finds it. When this returns it survives a power cut.
 
     Returns
     -------
     (SpooledWish, bool)
-        The wish that waits, and whether it is new: a `key` that waits already is not written again.
+        The wish that waits, and whether it is new: a `key`, or a model to adopt, that waits already is not written
+        again.
 
     Raises
     ------
@@ -53,9 +58,12 @@ def leave(folder: Path, model: str, *, key: str | None, force: bool, note: str) 
         key=f"key:{key}" if key is not None else f"spool:{number}",
         force=force,
         note=note,
+        adopt=adopt,
     )
     for _, found in waiting(folder):
-        if found is not None and (found.model, found.key) == (wish.model, wish.key):
+        if found is None or found.model != wish.model:
+            continue
+        if found.key == wish.key or (adopt is not None and found.adopt == adopt):
             return found, False
     target = folder / f"{number}.json"
     try:
@@ -84,6 +92,7 @@ def waiting(folder: Path) -> Iterator[tuple[Path, SpooledWish | None]]:
                 key=str(document["key"]),
                 force=document.get("force") is True,
                 note=str(document.get("note", ""))[:MAX_NOTE],
+                adopt=None if document.get("adopt") is None else str(document["adopt"]),
             )
         except OSError as error:  # taken at this moment, or the disk stumbles: it is looked at again
             if not isinstance(error, FileNotFoundError):

@@ -15,6 +15,9 @@ from typing import Any
 
 JsonDict = Mapping[str, Any]
 
+ADOPT = "adopt"
+"""`Run.trigger` of a run that adopts a model made elsewhere."""
+
 
 # --- incoming data ---------------------------------------------------------------------------------------
 
@@ -254,6 +257,9 @@ class Demand:
     run_id: str | None = None
     cancelled: bool = False
     note: str = ""
+    adopt: JsonDict | None = None
+    """What is to be adopted: ``{"digest": of the staged copies, "batches": [seq, ...] of the reference rows}``. Such
+    a demand wants a run of its own; None wants a retraining."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -603,6 +609,10 @@ class QualityMeasured:
 
     model: str
     outcomes: tuple[Outcome, ...]
+    new_rows: int = 0
+    """Rows whose label was not known before."""
+    delay_s: float | None = None
+    """Their mean wait from the arrival of a row until its label was known; None without such rows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -625,6 +635,8 @@ class RunMoved:
 
     run: Run
     transition: Transition
+    lasted_s: float | None = None
+    """Time in the state before, since this attempt took it up; None where that is not known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -644,6 +656,16 @@ class TickFailed:
     message: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ticked:
+    """A model was looked at. `faults` are the reasons of what went wrong; without any, the look was a good one."""
+
+    model: str
+    at: datetime
+    lasted_s: float
+    faults: tuple[str, ...] = ()
+
+
 Event = (
     BatchTaken
     | DriftMeasured
@@ -653,4 +675,5 @@ Event = (
     | RunMoved
     | ModelDeployed
     | TickFailed
+    | Ticked
 )

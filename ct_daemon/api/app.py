@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import FastAPI
 
 from ct_daemon import __version__
-from ct_daemon.api import health, hooks, models, operate, runs
+from ct_daemon.api import health, hooks, metrics, models, operate, runs
 from ct_daemon.api.access import needs
 from ct_daemon.api.problems import Document, Problem, add_handlers, described
 from ct_daemon.api.services import Services
@@ -50,6 +50,7 @@ def create_app(services: Services) -> FastAPI:
     add_handlers(app)
     for router in ROUTERS:
         app.include_router(router)
+    app.include_router(metrics.router(services.scrape))
 
     @app.get("/openapi.json", dependencies=[needs(Scope.READ)], responses=described(), tags=["health"])
     def openapi() -> Document:

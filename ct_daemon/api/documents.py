@@ -52,6 +52,13 @@ class RunRequest(Strict):
     )
 
 
+class AdoptRequest(Strict):
+    """What is to be adopted."""
+
+    digest: str = Field(pattern=r"^[0-9a-f]{64}$", description="Names the staged copies in the state folder.")
+    note: str = Field(default="", max_length=1000, description="Kept with the demand.")
+
+
 class PauseRequest(Strict):
     """Why a model is paused."""
 

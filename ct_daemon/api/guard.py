@@ -29,7 +29,7 @@ DRAIN_S = 0.5
 """So long a refused request's body is waited for."""
 CALLER = "ct_daemon.caller"
 """Where the ASGI scope holds the `Caller`; None for an open path without a token."""
-OPEN = re.compile(r"/healthz|/readyz|/api/v1/hooks/[^/]+")
+OPEN = re.compile(r"/healthz|/readyz|/metrics|/api/v1/hooks/[^/]+")
 """Paths that are reached without a token; a hook asks for its own proof."""
 HEADERS = (
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),

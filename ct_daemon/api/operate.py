@@ -46,6 +46,18 @@ def request_run(
 
 
 @router.post(
+    "/models/{model}/adopt",
+    status_code=202,
+    responses={202: {"model": shapes.TicketDocument}, **described(404, 409, 415, 422)},
+)
+def adopt(caller: Admin, rooms: With, model: ModelName, wish: shapes.AdoptRequest) -> Document:
+    """Bring a model made elsewhere under care. Files don't come this way: `ct-daemon adopt` has staged them."""
+    ticket = rooms.control.adopt(model, wish.digest, origin="cli" if caller.local else "http", note=wish.note)
+    log.info("api.adopted", model=model, caller=caller.name)
+    return Document(ticket_document(ticket), status_code=202)
+
+
+@router.post(
     "/runs/{run_id}/cancel",
     status_code=202,
     responses={202: {"model": shapes.RunDocument}, **described(404, 409, 422)},

@@ -1,7 +1,8 @@
 """What a run's trainers printed and measured, read a piece at a time.
 
-The files are in the work folder while the run is under way and under ``runs/`` afterwards. A trainer writes them, so
-nothing about them is trusted: only regular files are read, never through a link, never more than was asked for.
+What is kept is under ``runs/``; what the step that is under way has printed stands behind it, in the work folder. A
+trainer writes there, so nothing is trusted: only regular files are read, never through a link, never more than was
+asked for.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import stat
+from pathlib import Path
 from typing import Any
 
 from ct_daemon.folders import StateFolder
@@ -21,18 +23,26 @@ MAX_METRICS_BYTES = 64 * 1024
 
 
 def read_piece(folders: StateFolder, run_id: str, name: str, offset: int, limit: int) -> tuple[bytes, int]:
-    """At most `limit` bytes from `offset` on, and the size of the file; nothing and 0 where there is no file."""
-    for folder in (folders.work(run_id), folders.run(run_id)):
-        try:
-            handle = os.open(folder / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        except OSError:
-            continue
-        with os.fdopen(handle, "rb") as stream:
-            about = os.fstat(stream.fileno())
-            if stat.S_ISREG(about.st_mode):
-                stream.seek(offset)
-                return stream.read(limit), about.st_size
-    return b"", 0
+    """At most `limit` bytes from `offset` on, and the size of all there is; nothing and 0 where there is no file."""
+    piece, total = b"", 0
+    for folder in (folders.run(run_id), folders.work(run_id)):
+        found, size = _read(folder / name, max(offset - total, 0), limit - len(piece))
+        piece += found
+        total += size
+    return piece, total
+
+
+def _read(path: Path, offset: int, limit: int) -> tuple[bytes, int]:
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return b"", 0
+    with os.fdopen(handle, "rb") as stream:
+        about = os.fstat(stream.fileno())
+        if not stat.S_ISREG(about.st_mode):
+            return b"", 0
+        stream.seek(offset)
+        return stream.read(max(min(limit, about.st_size - offset), 0)), about.st_size
 
 
 def log_document(

@@ -16,10 +16,13 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
 from ct_daemon.errors import (
+    ArtifactError,
     ConfigError,
     ConflictError,
+    ContractError,
     CtDaemonError,
     DeployError,
+    SourceError,
     StateError,
     UnknownNameError,
 )
@@ -150,7 +153,7 @@ async def _no_such_way(request: Request, error: Exception) -> JSONResponse:
 
 
 def _status_of(error: Exception) -> int:
-    if isinstance(error, ConfigError):
+    if isinstance(error, ConfigError | ContractError | SourceError | ArtifactError):
         return 422
     if isinstance(error, UnknownNameError):
         return 404

@@ -6,7 +6,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -26,7 +26,7 @@ from ct_daemon.api.streams import Streams
 from ct_daemon.api.tokens import TokenBook
 from ct_daemon.api.webhooks import read_hooks
 from ct_daemon.config import ApiSettings, HookSettings
-from ct_daemon.config.api import split_address
+from ct_daemon.config.values import split_address
 from ct_daemon.control import Control
 from ct_daemon.errors import ConfigError, StateError
 from ct_daemon.folders import StateFolder, short_path
@@ -65,11 +65,12 @@ class ApiServer:
         folders: StateFolder,
         settings: ApiSettings | None = None,
         hooks: Mapping[str, HookSettings] | None = None,
+        scrape: Callable[[], bytes] | None = None,
         environment: Mapping[str, str] = os.environ,
     ) -> None:
         self._control, self._store, self._folders = control, store, folders
         self._settings = settings or ApiSettings()
-        self._environment = environment
+        self._environment, self._scrape = environment, scrape
         self._book = self._read_tokens()
         self._hooks = Living(read_hooks(hooks or {}, environment))
         self._listeners: list[_Listener] = []
@@ -145,6 +146,7 @@ class ApiServer:
             folders=self._folders,
             streams=streams,
             hooks=self._hooks,
+            scrape=self._scrape,
         )
         guard = Guard(create_app(services), door, body_timeout_s=settings.body_timeout)
         crowd = Crowd(most=settings.connections, header_timeout_s=settings.header_timeout)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
@@ -28,6 +28,8 @@ class Services:
     folders: StateFolder
     streams: Streams
     hooks: Mapping[str, Hook] = field(default_factory=dict)
+    scrape: Callable[[], bytes] | None = None
+    """The metrics, where they are served here."""
 
 
 def services(request: Request) -> Services:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ct_daemon.errors import (
     ConfigError,
     ConflictError,
+    ContractError,
     CtDaemonError,
     DaemonUnreachableError,
     DeployError,
@@ -28,7 +29,7 @@ TIMEOUT_S = 30.0
 _CLASSES: dict[int, type[CtDaemonError]] = {
     404: UnknownNameError,
     409: ConflictError,
-    422: ConfigError,
+    422: ContractError,
     502: DeployError,
     503: StateError,
     507: StateError,
@@ -116,7 +117,15 @@ def ask(
         ) from error
 
 
-def call(config: Config, method: str, url: str, body: dict[str, Any] | None = None, **headers: str) -> Any:  # noqa: ANN401
+def call(
+    config: Config,
+    method: str,
+    url: str,
+    body: dict[str, Any] | None = None,
+    timeout_s: float = TIMEOUT_S,
+    /,
+    **headers: str,
+) -> Any:  # noqa: ANN401
     """One request to the daemon's API.
 
     Raises
@@ -126,7 +135,7 @@ def call(config: Config, method: str, url: str, body: dict[str, Any] | None = No
     CtDaemonError
         What the daemon answered, as the same class and reason.
     """
-    return call_at(config.state, method, url, body, timeout_s=TIMEOUT_S, **headers)
+    return call_at(config.state, method, url, body, timeout_s=timeout_s, **headers)
 
 
 def call_at(
@@ -187,7 +196,7 @@ def _told(lines: Iterable[str]) -> Iterator[Told]:
 
 def _as_error(status: int, document: dict[str, Any]) -> CtDaemonError:
     kind = _CLASSES.get(status, CtDaemonError)
-    if kind is ConfigError:
-        faults = tuple(Fault(**fault) for fault in document.get("faults", ()))
+    if "faults" in document:
+        faults = tuple(Fault(**fault) for fault in document["faults"])
         return ConfigError(str(document.get("detail", "")), faults=faults, reason=str(document.get("reason")))
     return kind(str(document.get("detail", "")), reason=str(document.get("reason", "error")))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import click
 
 from ct_daemon import __version__
-from ct_daemon.cli import doctor, health, look, operate, prepare, secret, serve, service
+from ct_daemon.cli import adopt, doctor, health, look, operate, prepare, secret, serve, service
+from ct_daemon.cli.schema import schema
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -22,8 +23,10 @@ def main() -> None:
 for command in (
     prepare.init,
     prepare.check,
+    schema,
     serve.run,
     serve.demo,
+    adopt.adopt,
     operate.trigger,
     operate.cancel,
     operate.rollback,

@@ -23,7 +23,11 @@ from ct_daemon.notify import Notifier
     "--log-json/--log-text", default=None, help="Log as JSON lines (default: unless on a terminal)."
 )
 @click.option(
-    "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", show_default=True
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    default="info",
+    show_default=True,
+    help="Leave out what matters less.",
 )
 @reports_errors
 def run(path: Path | None, *, config_path: Path, log_json: bool | None, log_level: str) -> None:

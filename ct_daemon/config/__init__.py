@@ -4,6 +4,7 @@ from ct_daemon.config.api import ApiSettings
 from ct_daemon.config.data import DataSettings, FilesSource
 from ct_daemon.config.file import Config, load, parse
 from ct_daemon.config.hooks import HookKind, HookSettings
+from ct_daemon.config.metrics import MetricsSettings
 from ct_daemon.config.model import AliasTarget, ModelSettings
 from ct_daemon.config.service import Limits, Retention
 from ct_daemon.config.training import GateSettings, SklearnTrainer, TrainingLimits, TrainingSettings
@@ -30,6 +31,7 @@ __all__ = [
     "HookKind",
     "HookSettings",
     "Limits",
+    "MetricsSettings",
     "ModelSettings",
     "NewDataTrigger",
     "OnDemandTrigger",

@@ -9,26 +9,9 @@ from typing import Annotated, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from ct_daemon.config.secret_places import SecretPlace
-from ct_daemon.config.values import Duration, Strict, misfit
+from ct_daemon.config.values import Address, Duration, Strict, misfit, split_address
 
-_ADDRESS = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9][A-Za-z0-9.-]{0,252})):(\d{1,5})")
 _HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9][A-Za-z0-9.-]{0,252})(?::\d{1,5})?")
-
-
-def split_address(listen: str) -> tuple[str, int]:
-    """Host and port of ``HOST:PORT`` or ``[IPV6]:PORT``.
-
-    Raises
-    ------
-    ValueError
-        If it is neither.
-    """
-    found = _ADDRESS.fullmatch(listen)
-    if found is None or int(found[3]) > 65535:
-        raise ValueError(
-            f"{listen!r} is no address to listen on; write HOST:PORT, such as 127.0.0.1:8321 or [::1]:8321"
-        )
-    return found[1] or found[2], int(found[3])
 
 
 def is_loopback(host: str) -> bool:
@@ -37,11 +20,6 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host.lower() == "localhost"
-
-
-def _address(value: str) -> str:
-    split_address(value)
-    return value
 
 
 def _host(value: str) -> str:
@@ -55,7 +33,7 @@ def _host(value: str) -> str:
 class ApiSettings(Strict):
     """The control API. The Unix socket in the state folder is always there and belongs to the daemon's own user."""
 
-    listen: Annotated[str, AfterValidator(_address)] | None = Field(
+    listen: Address | None = Field(
         default=None, description="HOST:PORT to serve the API on besides the Unix socket; needs tokens."
     )
     tokens: SecretPlace | None = Field(

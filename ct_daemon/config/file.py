@@ -16,6 +16,7 @@ from pydantic import Field, model_validator
 from ct_daemon.config.api import ApiSettings
 from ct_daemon.config.data import FilesSource
 from ct_daemon.config.hooks import HookSettings
+from ct_daemon.config.metrics import MetricsSettings
 from ct_daemon.config.model import ModelSettings
 from ct_daemon.config.secret_places import anchored
 from ct_daemon.config.service import Limits, Retention
@@ -40,6 +41,9 @@ class Config(Strict):
     api: ApiSettings = Field(default_factory=ApiSettings, description="Who may reach the control API.")
     hooks: dict[Slug, HookSettings] = Field(
         default_factory=dict, max_length=1000, description="Other programs that may ask for a run, by name."
+    )
+    metrics: MetricsSettings = Field(
+        default_factory=MetricsSettings, description="What Prometheus may read, and where."
     )
 
     @model_validator(mode="after")
@@ -159,7 +163,12 @@ def _anchored(config: Config, base: Path) -> Config:
         folder = settings.alias.folder
         alias = settings.alias.model_copy(update={"folder": folder and base / folder.expanduser()})
         return settings.model_copy(
-            update={"source": files(settings.source), "labels": files(settings.labels), "alias": alias}
+            update={
+                "source": files(settings.source),
+                "labels": files(settings.labels),
+                "training": settings.training.anchored(base),
+                "alias": alias,
+            }
         )
 
     api = config.api.model_copy(update={"tokens": anchored(config.api.tokens, base)})

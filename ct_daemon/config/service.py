@@ -36,6 +36,9 @@ class Retention(Strict):
         default=10, ge=2, description="Versions per model; the live one and the one before stay."
     )
     quarantined: int = Field(default=1_000, ge=0, description="Copies of quarantined files per model.")
+    run_logs: int = Field(
+        default=200, ge=1, description="Runs, all models together, whose output and metrics are kept."
+    )
     rows: int | None = Field(
         default=None, ge=1000, description="Stored rows per model beyond the training window (default: all)."
     )

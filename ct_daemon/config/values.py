@@ -11,6 +11,7 @@ from pydantic_core import PydanticCustomError
 SLUG = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 """Names of models: they become folder names, labels and URLs."""
 
+_ADDRESS = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9][A-Za-z0-9.-]{0,252})):(\d{1,5})")
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 
@@ -34,7 +35,8 @@ def parse_duration(value: object) -> float:
     return sum(float(number) * _SECONDS[unit] for number, unit in parts)
 
 
-def _slug(value: str) -> str:
+def checked_slug(value: str) -> str:
+    """The same, if it is a name that can be a folder, a label and a part of a URL."""
     if not SLUG.fullmatch(value):
         raise ValueError(
             f"{value!r} is not a usable name: lower-case letters, digits, - and _, starting with a letter, "
@@ -48,8 +50,35 @@ def misfit(setting: str, message: str) -> PydanticCustomError:
     return PydanticCustomError("misfit", "{message}", {"message": message, "setting": setting})
 
 
+def split_address(listen: str) -> tuple[str, int]:
+    """Host and port of ``HOST:PORT`` or ``[IPV6]:PORT``.
+
+    Raises
+    ------
+    ValueError
+        If it is neither.
+
+    Examples
+    --------
+    >>> split_address("[::1]:9464")
+    ('::1', 9464)
+    """
+    found = _ADDRESS.fullmatch(listen)
+    if found is None or int(found[3]) > 65535:
+        raise ValueError(
+            f"{listen!r} is no address to listen on; write HOST:PORT, such as 127.0.0.1:8321 or [::1]:8321"
+        )
+    return found[1] or found[2], int(found[3])
+
+
+def _address(value: str) -> str:
+    split_address(value)
+    return value
+
+
 Duration = Annotated[float, BeforeValidator(parse_duration), Field(ge=0)]
-Slug = Annotated[str, AfterValidator(_slug)]
+Slug = Annotated[str, AfterValidator(checked_slug)]
+Address = Annotated[str, AfterValidator(_address)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 

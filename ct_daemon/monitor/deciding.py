@@ -18,6 +18,7 @@ from ct_daemon.monitor.watch import Watch
 from ct_daemon.pipeline.states import JOINABLE, RunState
 from ct_daemon.store.store import Store
 from ct_daemon.types import (
+    ADOPT,
     ActiveRun,
     Decision,
     DecisionMade,
@@ -95,7 +96,7 @@ class Decider:
                 tx, decision, situation, _short(observation), wall
             )
             if decision.verdict is Verdict.START:
-                recorded = self._start(tx, recorded)
+                recorded = self._start(tx, recorded, observation)
             elif situation.active is not None and situation.active.joinable:
                 # It has not read its data yet, so it will see all that is seen now.
                 self._store.demands.serve(tx, decision.serves, situation.active.id)
@@ -113,15 +114,19 @@ class Decider:
             self._queued()
         return Decided(recorded=recorded, look_again_s=_look_again_s(decision))
 
-    def _start(self, tx: Connection, recorded: RecordedDecision) -> RecordedDecision:
+    def _start(
+        self, tx: Connection, recorded: RecordedDecision, observation: Observation
+    ) -> RecordedDecision:
         decision = recorded.decision
+        adopts = any(d.adopt is not None for d in observation.demands if d.id in decision.serves)
+        fired = "+".join(sorted({f.trigger.value for f in decision.firings}))
         run = self._store.runs.create(
             tx,
             id=f"r-{uuid.uuid4().hex[:12]}",
             model=decision.model,
             decision_seq=recorded.seq,
             decided_at=decision.now,
-            trigger="+".join(sorted({f.trigger.value for f in decision.firings})),
+            trigger=ADOPT if adopts else fired,
             at=self._clock(),
         )
         self._store.demands.serve(tx, decision.serves, run.id)
@@ -180,7 +185,9 @@ class Decider:
             if active is None
             else ActiveRun(
                 id=active.id,
-                joinable=RunState(active.state) in JOINABLE and not active.cancel_requested,
+                joinable=RunState(active.state) in JOINABLE
+                and not active.cancel_requested
+                and active.trigger != ADOPT,
             ),
             past=past,
             last_rollback_at=max(rollbacks, default=None),

@@ -120,7 +120,22 @@ class Measurer:
                 self._store.feedback.put_outcome(tx, watch.model, outcome)
         failpoint("outcome.recorded")
         if fresh:
-            self._emit(QualityMeasured(model=watch.model, outcomes=fresh))
+            self._emit(self._measured(watch.model, fresh, waiting))
+
+    def _measured(
+        self, model: str, fresh: tuple[Outcome, ...], waiting: tuple[Waiting, ...]
+    ) -> QualityMeasured:
+        """The fact that these outcomes are new, and how long their rows waited for labels."""
+        now = self._clock()
+        came = {(one.predictions.batch_seq, one.predictions.version): one for one in waiting}
+        rows, waited_s = 0, 0.0
+        for outcome in fresh:
+            one = came[outcome.batch_seq, outcome.version]
+            new = outcome.rows - (0 if one.outcome is None else one.outcome.rows)
+            rows += new
+            waited_s += new * max((now - one.arrived_at).total_seconds(), 0.0)
+        delay_s = waited_s / rows if rows else None
+        return QualityMeasured(model=model, outcomes=fresh, new_rows=rows, delay_s=delay_s)
 
     def measure_windows(self, watch: Watch) -> None:
         """Compare every full window of rows with the live baseline."""

@@ -7,9 +7,9 @@ into memory only, so that a crash between any two lines costs nothing: the next 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from typing import TypeVar
@@ -27,7 +27,7 @@ from ct_daemon.monitor.watch import Watch
 from ct_daemon.protocols import Worker
 from ct_daemon.pulse import Pulse
 from ct_daemon.store.store import Store
-from ct_daemon.types import Demand, Event, RecordedDecision, TickFailed
+from ct_daemon.types import Arrival, Demand, Event, RecordedDecision, Ticked, TickFailed
 
 log = structlog.get_logger(__name__)
 
@@ -81,7 +81,7 @@ class Monitor:
         clock: Callable[[], datetime],
         pulse: Pulse | None = None,
     ) -> None:
-        self._store, self._watches, self._emit = store, watches, emit
+        self._store, self._watches, self._emit, self._clock = store, watches, emit, clock
         self._pulse = pulse or Pulse()
         self._taker = Taker(
             store=store, folders=folders, worker=worker, emit=emit, clock=clock, pulse=self._pulse
@@ -113,7 +113,7 @@ class Monitor:
             Stop after polling if no file was taken and nothing is owed: nothing but time has changed, and time has
             its own ticks.
         """
-        watch = self._watches.get(model)
+        watch, began = self._watches.get(model), self._clock()
         if watch is None:
             return Tick()  # not configured any more
         failpoint("tick.begin")
@@ -123,7 +123,7 @@ class Monitor:
             for source in watch.sources:
                 self._tried(model, partial(self._taker.poll, watch, source, taken), faults)
             if only_if_new and model not in self._owed:
-                self._note(model, faults)
+                self._note(model, faults, began)
                 return Tick()  # a folder that can't be listed is looked at again by the next listing
             self._owed.add(model)
             owed: list[_Fault] = []
@@ -132,7 +132,7 @@ class Monitor:
             decided = self._tried(model, partial(self._decider.decide, watch), owed)
             if not owed:
                 self._owed.discard(model)
-            self._note(model, [*faults, *owed])
+            self._note(model, [*faults, *owed], began)
             if decided is None:
                 return Tick(failed=True)
             return Tick(decision=decided.recorded, look_again_s=decided.look_again_s, failed=bool(owed))
@@ -150,7 +150,7 @@ class Monitor:
             faults.append(_Fault(reason="internal_error", message=f"{type(error).__name__}: {error}"))
         return None
 
-    def _note(self, model: str, faults: list[_Fault]) -> None:
+    def _note(self, model: str, faults: list[_Fault], began: datetime) -> None:
         """Tell of faults that are new, and keep the present ones where `status` finds them."""
         before = self._faults.get(model, ())
         for fault in faults:
@@ -163,6 +163,10 @@ class Monitor:
         text = "; ".join(f"{fault.reason}: {fault.message}" for fault in faults) or None
         with suppress(StateError):  # a full disk can't record that it is full; the event has said so
             self._remember(model, text)
+        at = self._clock()
+        lasted_s = max((at - began).total_seconds(), 0.0)
+        reasons = tuple(dict.fromkeys(fault.reason for fault in faults))
+        self._emit(Ticked(model=model, at=at, lasted_s=lasted_s, faults=reasons))
 
     def _remember(self, model: str, message: str | None) -> None:
         with self._store.read() as tx:
@@ -178,6 +182,28 @@ class Monitor:
         waits = [wait for source in sources if (wait := source.pending_s()) is not None]
         return min(waits, default=None)
 
+    def adopt(
+        self, demand: Demand, reference: Sequence[Arrival]
+    ) -> tuple[Demand, bool, RecordedDecision | None]:
+        """Take reference rows like any other, then put the wish that they belong to into the ledger and answer it.
+
+        No tick comes between the two: rows without the wish could start a first training.
+
+        Raises
+        ------
+        ContractError
+            A reference file was put aside; its reason is that of the quarantine.
+        """
+        watch = self._watch(demand.model)
+        with self._locks[demand.model]:
+            batches = [self._taker.take_reference(watch, arrival).seq for arrival in reference]
+            return self.demand(replace(demand, adopt={**(demand.adopt or {}), "batches": batches}))
+
+    def _watch(self, model: str) -> Watch:
+        if model not in self._watches:
+            raise ConflictError(f"model {model} is not configured", reason="unknown_model")
+        return self._watches[model]
+
     def demand(self, demand: Demand) -> tuple[Demand, bool, RecordedDecision | None]:
         """Put a person's wish into the ledger, then answer it.
 
@@ -187,9 +213,7 @@ class Monitor:
             The demand as recorded (the earlier one for a repeated key), whether it is new, and the decision: None if
             none could be made just now, so that the next tick makes it.
         """
-        watch = self._watches.get(demand.model)
-        if watch is None:
-            raise ConflictError(f"model {demand.model} is not configured", reason="unknown_model")
+        watch = self._watch(demand.model)
         with self._store.write() as tx:
             recorded, is_new = self._store.demands.add(tx, demand)
         failpoint("demand.recorded")

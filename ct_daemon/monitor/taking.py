@@ -5,15 +5,17 @@ from __future__ import annotations
 import hashlib
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
 import structlog
 from sqlalchemy import Connection
 
+from ct_daemon.adopting import REFERENCE
 from ct_daemon.codec import digest_of
 from ct_daemon.dataset.contract import first_contract, refine
-from ct_daemon.errors import WorkerError
+from ct_daemon.errors import ContractError, WorkerError
 from ct_daemon.failpoints import failpoint
 from ct_daemon.folders import StateFolder, make_folder, sync
 from ct_daemon.monitor.watch import Watch
@@ -68,6 +70,24 @@ class Taker:
         for arrival in source.poll(known, self._clock().timestamp()):
             self._take(watch, arrival)
             taken()
+
+    def take_reference(self, watch: Watch, arrival: Arrival) -> Batch:
+        """Take one file of reference rows; the batch that holds its rows, which may have come before.
+
+        Raises
+        ------
+        ContractError
+            It was put aside, for the reason that the error has.
+        """
+        self._take(watch, arrival)
+        with self._store.read() as tx:
+            batch = self._store.batches.accepted_with_digest(tx, watch.model, arrival.kind, arrival.digest)
+            newest = self._store.batches.list(tx, watch.model, newest_first=True, limit=1)
+        if batch is None:
+            raise ContractError(
+                f"the reference {arrival.name} is refused: {newest[0].detail}", reason=newest[0].reason
+            )
+        return batch
 
     def _take(self, watch: Watch, arrival: Arrival) -> None:
         """Bring one file to its final status, exactly once."""
@@ -126,7 +146,7 @@ class Taker:
             max_rows=settings.max_rows,
             max_columns=settings.max_columns,
             object_path=str(stored),
-            labels_later=watch.settings.labels is not None,
+            labels_later=watch.settings.labels is not None and arrival.source != REFERENCE,
             champion=champion,
             predictions_path=None if predictions is None else str(predictions),
         )
@@ -157,20 +177,34 @@ class Taker:
                 TickFailed(model=watch.model, reason=result.scoring_reason, message=result.scoring_detail)
             )
 
-    def _ask(self, watch: Watch, request: TakeRequest, tries: int = 2) -> TakeResult:
-        """What the worker makes of the file. If it ends badly a fresh one gets the file once more, and only if that
-        ends badly too the file is put aside: it would kill or hang its reader for ever."""
-        try:
-            return self._worker.take(request)
-        except WorkerError as error:
-            if error.reason not in THE_FILE_MAY_BE_AT_FAULT:
-                raise  # the file is good for all we know: it is taken at a later tick
-            if tries == 1:
-                return TakeResult(reason=f"reader_{error.reason}", detail=str(error))
-            log.warning(
-                "file.read_again", model=watch.model, file=request.name, reason=error.reason, error=str(error)
-            )
-        return self._ask(watch, request, tries - 1)
+    def _ask(self, watch: Watch, request: TakeRequest) -> TakeResult:
+        """What the worker makes of the file. If it ends badly a fresh one gets the file once more. If that ends badly
+        too, the champion may be at fault, and the file is read without being scored; only a file that is hard on its
+        reader then as well is put aside: it would kill or hang it for ever."""
+        requests = [request, request]
+        if request.champion is not None:
+            requests.append(replace(request, champion=None, predictions_path=None))
+        ends: list[WorkerError] = []
+        for one in requests:
+            try:
+                result = self._worker.take(one)
+            except WorkerError as error:
+                if error.reason not in THE_FILE_MAY_BE_AT_FAULT:
+                    raise  # the file is good for all we know: it is taken at a later tick
+                ends.append(error)
+                log.warning(
+                    "file.read_again",
+                    model=watch.model,
+                    file=request.name,
+                    reason=error.reason,
+                    error=str(error),
+                )
+                continue
+            if one is request or result.reason is not None:
+                return result
+            detail = f"the live version could not score {request.name}: {ends[-1]}"
+            return replace(result, scoring_reason=f"scorer_{ends[-1].reason}", scoring_detail=detail)
+        return TakeResult(reason=f"reader_{ends[-1].reason}", detail=str(ends[-1]))
 
     def _record(
         self,

@@ -27,7 +27,7 @@ from ct_daemon.pipeline.workshop import Move, Workshop
 from ct_daemon.protocols import TrainerRunner
 from ct_daemon.store.runs import PUT_DOWN
 from ct_daemon.store.store import Store
-from ct_daemon.types import Event, ModelDeployed, Run, RunMoved
+from ct_daemon.types import Event, ModelDeployed, Run, RunMoved, Transition
 
 log = structlog.get_logger(__name__)
 
@@ -282,7 +282,7 @@ class Executor:
                 raise
             failpoint("run.claimed")
             with _told(run):
-                self._emit(RunMoved(run=run, transition=moved))
+                self._emit(RunMoved(run=run, transition=moved, lasted_s=_lasted_s(waiting, moved)))
             return run
         return None
 
@@ -390,7 +390,7 @@ class Executor:
             )
         if move.failpoint is not None:
             failpoint(move.failpoint)
-        self._emit(RunMoved(run=moved, transition=transition))
+        self._emit(RunMoved(run=moved, transition=transition, lasted_s=_lasted_s(run, transition)))
         if terminal:
             self._finish(moved)
         return moved
@@ -409,3 +409,8 @@ class Executor:
 def _told(run: Run) -> AbstractContextManager[None]:
     """Every line that is logged in the block, by whatever room, names the run."""
     return bound_contextvars(model=run.model, run=run.id, decision=run.decision_seq)
+
+
+def _lasted_s(before: Run, transition: Transition) -> float:
+    """How long the run was in the state that it leaves, since the present attempt took it up."""
+    return max((transition.at - before.updated_at).total_seconds(), 0.0)

@@ -22,6 +22,8 @@ from ct_daemon.evaluation.gate import judge
 from ct_daemon.failpoints import failpoint
 from ct_daemon.folders import StateFolder, make_folder
 from ct_daemon.manifests import check_folder, publish
+from ct_daemon.pipeline.adopted import MIN_REFERENCE_ROWS, adopts, reference_parts, take_candidate
+from ct_daemon.pipeline.run_logs import head_output, keep_output
 from ct_daemon.pipeline.states import RunState
 from ct_daemon.pipeline.workshop import Move, Workshop, champion_of, files_of
 from ct_daemon.protocols import (
@@ -31,26 +33,32 @@ from ct_daemon.protocols import (
     VerifyRequest,
     VersionFiles,
 )
-from ct_daemon.types import ColumnKind, Contract, DeploymentState, ModelVersion, Quality, Run
+from ct_daemon.types import ADOPT, ColumnKind, Contract, DeploymentState, ModelVersion, Quality, Run
 
 log = structlog.get_logger(__name__)
 
 CHAMPION_NOTES = {
     "before_refit": "the champion has seen these rows, so its candidate from before its refit stood for it",
     "champion_can_not_score": "the champion can't score these rows: their columns are not its own",
+    "champion_is_gone": "the champion can't score any rows: the program that it is asked by is gone",
 }
 """How the champion was judged, where that is not simply as it serves."""
 
 
 def snapshotting(shop: Workshop, run: Run) -> Move:
     """Write down which stored batches the run is made of."""
-    training = shop.settings.training
+    window_rows = shop.settings.training.window_rows
+    wish: dict[str, Any] = {}
     with shop.store.read() as tx:
-        parts = shop.store.batches.training_parts(tx, shop.model, training.window_rows)
+        if adopts(run):
+            window_rows = None
+            (wish, parts) = reference_parts(shop, tx, run)
+        else:
+            parts = shop.store.batches.training_parts(tx, shop.model, window_rows)
     if not parts:
         return Move(to=RunState.FAILED, reason="no_data", detail="no batch of rows has been accepted yet")
     snapshot = make_snapshot(
-        model=shop.model, columns=shop.settings.data.columns, window_rows=training.window_rows, parts=parts
+        model=shop.model, columns=shop.settings.data.columns, window_rows=window_rows, parts=parts
     )
     write_snapshot(snapshot, shop.folders.snapshot(snapshot.digest))
     failpoint("snapshot.written")
@@ -58,7 +66,8 @@ def snapshotting(shop: Workshop, run: Run) -> Move:
     return Move(
         to=RunState.VALIDATING,
         snapshot=snapshot.digest,
-        results={"last_seq": snapshot.last_seq, "snapshot": {"parts": len(parts), "rows": rows}},
+        results={"last_seq": snapshot.last_seq, "snapshot": {"parts": len(parts), "rows": rows}}
+        | ({ADOPT: wish} if wish else {}),
         record=lambda tx: shop.store.versions.snapshot_add(tx, snapshot, rows),
         failpoint="snapshot.recorded",
     )
@@ -73,7 +82,7 @@ def validating(shop: Workshop, run: Run) -> Move:
             snapshot=str(shop.folders.snapshot(_snapshot(run))),
             state=str(shop.folders.root),
             task=shop.settings.data.task,
-            min_rows=shop.settings.training.min_rows,
+            min_rows=MIN_REFERENCE_ROWS if adopts(run) else shop.settings.training.min_rows,
             contract=contract,
         )
     )
@@ -92,14 +101,19 @@ def validating(shop: Workshop, run: Run) -> Move:
 
 
 def training(shop: Workshop, run: Run) -> Move:
-    """Fit the candidate in a child process."""
+    """Fit the candidate in a child process, or take the one that is adopted."""
     work = shop.folders.work(run.id)
     if work.exists():
+        keep_output(shop.folders, run.id, "interrupted")
         shutil.rmtree(work)
     work.mkdir(parents=True, mode=0o700)
-    result = _train(shop, run, "train")
+    results = {}
+    if adopts(run):
+        take_candidate(shop, run)
+    else:
+        results["train"] = _summary(_train(shop, run, "train"))
     failpoint("trained")
-    return Move(to=RunState.EVALUATING, results={"train": _summary(result)}, failpoint="trained.recorded")
+    return Move(to=RunState.EVALUATING, results=results, failpoint="trained.recorded")
 
 
 def evaluating(shop: Workshop, run: Run) -> Move:
@@ -232,7 +246,13 @@ def _train(shop: Workshop, run: Run, verb: str, version: int | None = None) -> T
     """Run one trainer process for this run."""
     limits = shop.settings.training.limits
     spec = _spec(shop, run, verb, version)
-    return shop.trainer.run(spec, time_s=limits.time, memory_mb=limits.memory_mb, output_mb=limits.output_mb)
+    head_output(shop.folders, run.id, verb, shop.clock())
+    try:
+        return shop.trainer.run(
+            spec, time_s=limits.time, memory_mb=limits.memory_mb, output_mb=limits.output_mb
+        )
+    finally:
+        keep_output(shop.folders, run.id, verb)
 
 
 def _spec(shop: Workshop, run: Run, verb: str, version: int | None = None) -> TrainSpec:
@@ -249,8 +269,10 @@ def _spec(shop: Workshop, run: Run, verb: str, version: int | None = None) -> Tr
         contract=_contract(run),
         metric=shop.settings.metric,
         holdout=training.holdout,
-        refit=training.refit,
-        trainer={"sklearn": training.sklearn.model_dump(mode="json")},
+        refit=training.refit and not adopts(run),
+        adopted=adopts(run),
+        trainer=training.trainer,
+        run_folder=str(shop.folders.run(run.id)),
         champion=champion,
         champion_last_seq=last_seq,
         version=version,

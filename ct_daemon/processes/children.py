@@ -177,7 +177,7 @@ def start(
     ears = first.DEAF if channel else first.HEARING
     try:
         process = subprocess.Popen(
-            [python, *_PYTHON_OPTIONS, first.__file__, str(os.getpid()), ears, module, *arguments],
+            command_line(module, *arguments, ears=ears, python=python),
             stdin=subprocess.PIPE if channel else subprocess.DEVNULL,
             stdout=subprocess.PIPE if channel else writing,
             stderr=writing,
@@ -194,6 +194,11 @@ def start(
         process.kill()
         process.wait()
         raise
+
+
+def command_line(module: str, *arguments: str, ears: str, python: str = sys.executable) -> list[str]:
+    """What to start for a module as a child of this process, tied to the thread that starts it (`first`)."""
+    return [python, *_PYTHON_OPTIONS, first.__file__, str(os.getpid()), ears, module, *arguments]
 
 
 def _clean_environment() -> dict[str, str]:

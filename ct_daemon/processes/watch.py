@@ -40,6 +40,6 @@ class Watch:
             return Fault("out_of_memory", f"used {used:.0f} MiB where {self._memory_mb} MiB are allowed")
         if not late:
             return None
-        if any(process.state == "T" for process in family if process.pid == self._child.pid):
+        if any(process.state == "T" for process in family):
             return Fault("stopped_process", f"was stopped by a signal and not done after {self._time_s:g} s")
         return Fault("timeout", f"was not done after {self._time_s:g} s")

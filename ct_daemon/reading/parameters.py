@@ -35,6 +35,28 @@ PARAMETERS: Mapping[tuple[str, Task], frozenset[str]] = {
 }
 """By family (`training.sklearn.estimator`) and task."""
 
+_XGBOOST = """
+    base_score booster colsample_bylevel colsample_bynode colsample_bytree device eval_metric feature_weights gamma
+    grow_policy importance_type interaction_constraints learning_rate max_bin max_cat_threshold max_cat_to_onehot
+    max_delta_step max_depth max_leaves min_child_weight monotone_constraints multi_strategy n_estimators n_jobs
+    num_parallel_tree objective random_state reg_alpha reg_lambda sampling_method scale_pos_weight subsample
+    tree_method validate_parameters verbosity
+"""
+_LIGHTGBM = """
+    bagging_fraction bagging_freq boosting_type cat_l2 cat_smooth class_weight colsample_bytree deterministic
+    drop_rate extra_trees feature_fraction feature_fraction_bynode force_col_wise force_row_wise importance_type
+    is_unbalance lambda_l1 lambda_l2 learning_rate linear_tree max_bin max_cat_threshold max_cat_to_onehot
+    max_delta_step max_depth max_drop min_child_samples min_child_weight min_data_in_bin min_data_per_group
+    min_split_gain monotone_constraints monotone_constraints_method n_estimators n_jobs num_leaves objective
+    other_rate path_smooth random_state reg_alpha reg_lambda scale_pos_weight subsample subsample_for_bin
+    subsample_freq top_rate verbose
+"""
+BOOSTERS: Mapping[str, frozenset[str]] = {
+    "xgboost": frozenset(_XGBOOST.split()),
+    "lightgbm": frozenset(_LIGHTGBM.split()),
+}
+"""By library; the same for both tasks. LightGBM takes more than its scikit-learn estimator names: the usual ones."""
+
 
 def unknown_parameters(model: object, *, family: str, task: str) -> Iterator[tuple[str, frozenset[str]]]:
     """Parameters in a raw model section that its estimator does not have, each with those that it has.
@@ -43,8 +65,9 @@ def unknown_parameters(model: object, *, family: str, task: str) -> Iterator[tup
     """
     data, training = _section(model, "data"), _section(model, "training")
     sklearn = _section(training, "sklearn")
+    chosen = str(sklearn.get("estimator", family))
     try:
-        known = PARAMETERS[str(sklearn.get("estimator", family)), Task(str(data.get("task", task)))]
+        known = BOOSTERS.get(chosen) or PARAMETERS[chosen, Task(str(data.get("task", task)))]
     except (KeyError, ValueError):
         return  # the faulty setting is told by itself
     for name in _section(sklearn, "parameters"):

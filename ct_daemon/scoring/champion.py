@@ -20,8 +20,10 @@ from numpy.typing import NDArray
 
 from ct_daemon.artifacts import LoadedVersion, load_version
 from ct_daemon.dataset.frames import to_frame
-from ct_daemon.errors import ContractError
+from ct_daemon.errors import ArtifactError, ContractError
 from ct_daemon.manifests import check_folder
+from ct_daemon.predictors.asking import Bounds
+from ct_daemon.predictors.spec import predictor_in
 from ct_daemon.protocols import VersionFiles
 from ct_daemon.scoring.predict import predict_frame
 from ct_daemon.types import ColumnKind
@@ -29,7 +31,10 @@ from ct_daemon.types import ColumnKind
 
 @dataclass(frozen=True, slots=True)
 class Champion:
-    """A published version: checked byte by byte, loaded without executing anything from its files."""
+    """A published version: checked byte by byte, loaded without executing anything from its files.
+
+    One that is asked by code of yours (`training.python`, `training.command`) is asked in a process of its own.
+    """
 
     loaded: LoadedVersion
 
@@ -70,21 +75,35 @@ class Champion:
         return predict_frame(self.loaded, to_frame(table, self.loaded.features))
 
 
-def load_champion(folder: str | Path) -> Champion:
+def load_champion(folder: str | Path, *, run_own_code: bool = False, time_s: float = 120.0) -> Champion:
     """Load what an alias shows, such as ``state/deploy/MODEL/champion``, or the folder of any version.
 
     The link is followed once: a deployment that happens meanwhile does not mix two versions. Load again to follow it.
 
+    Parameters
+    ----------
+    run_own_code : bool
+        Let the version name the code that answers for it: your function, your program, or types that your settings
+        trust. Say so only where nobody else may write to the folder: whoever writes the manifest says what runs.
+    time_s : float
+        So long may such code take for one call of `predict`.
+
     Raises
     ------
     ArtifactError
-        `file_missing` if nothing is live there; `digest_mismatch` if a file was altered; `type_not_allowed`.
+        `file_missing` if nothing is live there; `digest_mismatch` if a file was altered; `type_not_allowed`;
+        `own_code` if the version is asked by code of yours and `run_own_code` does not allow that.
     """
     place = Path(folder).resolve()
     document, digest = check_folder(place)
-    return Champion(
-        load_version(VersionFiles(version=int(document["version"]), path=str(place), digest=digest))
-    )
+    predictor = predictor_in(document)
+    if not (predictor.is_own or run_own_code):
+        raise ArtifactError(
+            f"{place} is asked by code of yours ({predictor.document()}); allow that with run_own_code=True",
+            reason="own_code",
+        )
+    files = VersionFiles(version=int(document["version"]), path=str(place), digest=digest)
+    return Champion(load_version(files, bounds=Bounds(time_s=time_s)))
 
 
 def _to_table(rows: pd.DataFrame) -> pa.Table:

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from ct_daemon.artifacts import LoadedVersion, load_version
 from ct_daemon.dataset.frames import LARGEST, to_frame
-from ct_daemon.errors import ArtifactError
+from ct_daemon.errors import ArtifactError, CtDaemonError
+from ct_daemon.predictors.asking import Bounds
 from ct_daemon.protocols import VersionFiles
 from ct_daemon.scan.read import write_table
 from ct_daemon.types import Columns, Task
@@ -33,10 +34,12 @@ class Scorer:
     ----------
     capacity : int, ≥ 1
         Versions kept loaded: the models of one daemon share the worker.
+    bounds : Bounds, optional
+        For versions that are asked in a process of their own.
     """
 
-    def __init__(self, capacity: int = 4) -> None:
-        self._capacity = capacity
+    def __init__(self, capacity: int = 4, bounds: Bounds | None = None) -> None:
+        self._capacity, self._bounds = capacity, bounds
         self._loaded: OrderedDict[str, LoadedVersion] = OrderedDict()
 
     def version(self, files: VersionFiles) -> LoadedVersion:
@@ -47,7 +50,7 @@ class Scorer:
         ArtifactError
             If its files are missing, altered or refused.
         """
-        loaded = self._loaded.get(files.digest) or load_version(files)
+        loaded = self._loaded.get(files.digest) or load_version(files, bounds=self._bounds)
         self._loaded[files.digest] = loaded
         self._loaded.move_to_end(files.digest)
         while len(self._loaded) > self._capacity:
@@ -80,36 +83,70 @@ def predict_frame(loaded: LoadedVersion, frame: pd.DataFrame) -> NDArray[Any]:
     ------
     ArtifactError
         `scoring_failed` if the model raises or answers in another shape; `nan_prediction` if the answer has gaps.
+        What an `AskedModel` says, where the version is asked in a process of its own.
     """
+    return checked_answers(loaded.model, frame, loaded.task, f"version {loaded.version}")
+
+
+def checked_answers(model: Any, frame: pd.DataFrame, task: Task, who: str) -> NDArray[Any]:  # noqa: ANN401
+    """What a model answers, if it is usable; `who` names it in messages. Else as `predict_frame`."""
+    frame = in_order(model, frame)
     try:
-        predictions = np.asarray(loaded.model.predict(frame))
-    except MemoryError:
+        predictions = np.asarray(model.predict(frame))
+    except (MemoryError, CtDaemonError):
         raise
     except Exception as error:  # a model may raise anything
         raise ArtifactError(
-            f"version {loaded.version} can't predict these rows ({type(error).__name__}: {error}); roll back, or "
-            "look at what is new in the data",
+            f"{who} can't predict these rows ({type(error).__name__}: {error}); roll back, or look at what is new in "
+            "the data",
             reason="scoring_failed",
         ) from error
     if predictions.shape != (len(frame),):
         raise ArtifactError(
-            f"version {loaded.version} answered {len(frame)} rows in the shape {predictions.shape}; roll back",
+            f"{who} answered {len(frame)} rows in the shape {predictions.shape}; roll back",
             reason="scoring_failed",
         )
-    gaps = _gaps(predictions, loaded.task)
+    gaps = _gaps(predictions, task, who)
     if gaps:
         raise ArtifactError(
-            f"version {loaded.version} gave {gaps} of {len(frame)} rows no usable prediction; look at extreme values "
-            "in the features, or roll back",
+            f"{who} gave {gaps} of {len(frame)} rows no usable prediction; look at extreme values in the features, "
+            "or roll back",
             reason="nan_prediction",
         )
     return predictions
 
 
-def _gaps(predictions: NDArray[Any], task: Task) -> int:
+def in_order(model: Any, frame: pd.DataFrame) -> pd.DataFrame:  # noqa: ANN401
+    """The columns that an estimator was fitted on, in its order; all of them where it does not tell.
+
+    Raises
+    ------
+    ArtifactError
+        `features_missing`.
+    """
+    names = getattr(model, "feature_names_in_", None)
+    if names is None:
+        return frame
+    absent = [str(name) for name in names if name not in frame.columns]
+    if absent:
+        raise ArtifactError(
+            f"the model was fitted on columns that are no features here: {', '.join(absent[:8])}; look at "
+            "data.ignore and at the rows",
+            reason="features_missing",
+        )
+    return frame[list(names)]
+
+
+def _gaps(predictions: NDArray[Any], task: Task, who: str) -> int:
     if task is Task.CLASSIFICATION:
         return sum(value is None or value == "" or value != value for value in predictions.tolist())
-    return int(np.count_nonzero(~(np.abs(predictions.astype(np.float64)) <= LARGEST)))
+    try:
+        numbers = predictions.astype(np.float64)
+    except (TypeError, ValueError) as error:
+        raise ArtifactError(
+            f"{who} gave answers that are no numbers ({error}); roll back", reason="scoring_failed"
+        ) from error
+    return int(np.count_nonzero(~(np.abs(numbers) <= LARGEST)))
 
 
 def write_predictions(table: pa.Table, predictions: NDArray[Any], columns: Columns, path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import asdict
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, or_, select, update
 from sqlalchemy.dialects.sqlite import insert
 
 from ct_daemon.errors import ConflictError, UnknownNameError
@@ -62,6 +62,12 @@ class Demands:
         """The demands that a run serves, oldest first."""
         mine = _DEMAND.where(_T.c.model == model, _T.c.run_id == run_id)
         return values(tx, Demand, mine.order_by(_T.c.asked_at, _T.c.id))
+
+    def adopting(self, tx: Connection) -> tuple[Demand, ...]:
+        """Wishes to adopt that wait for a run, or whose run has not ended."""
+        under_way = select(schema.runs.c.id).where(schema.ACTIVE)
+        wishes = _DEMAND.where(_T.c.adopt.is_not(None), _T.c.cancelled.is_(False))
+        return values(tx, Demand, wishes.where(or_(_T.c.run_id.is_(None), _T.c.run_id.in_(under_way))))
 
     def serve(self, tx: Connection, ids: Iterable[str], run_id: str) -> None:
         """The run serves these demands; one that is served or cancelled already stays so."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, Row, Select, Table, and_, or_, select
@@ -25,6 +26,8 @@ class Waiting:
     """The stored rows, relative to the state folder."""
     outcome: Outcome | None
     """Of the rows that have a label, if any has."""
+    arrived_at: datetime
+    """When the rows came."""
 
 
 class Feedback:
@@ -58,6 +61,7 @@ class Feedback:
             select(
                 *columns_of(_P, Predictions),
                 _B.c.object_path,
+                _B.c.arrived_at,
                 _O.c.rows.label("labelled"),
                 _O.c.error_sum,
                 _O.c.squared_sum,
@@ -83,7 +87,7 @@ def _waiting(row: Row[Any]) -> Waiting:
             error_sum=row.error_sum,
             squared_sum=row.squared_sum,
         )
-    return Waiting(predictions=made, rows_path=row.object_path, outcome=outcome)
+    return Waiting(predictions=made, rows_path=row.object_path, outcome=outcome, arrived_at=row.arrived_at)
 
 
 def _put(tx: Connection, table: Table, model: str, value: Predictions | Outcome) -> None:

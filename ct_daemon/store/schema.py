@@ -174,6 +174,7 @@ demands = Table(
     Column("run_id", Text),
     _must("cancelled", Boolean),
     _must("note", Text),
+    Column("adopt", Json(dict)),
     UniqueConstraint("model", "dedupe_key"),
     Index("demands_pending", "model", "asked_at", "id", sqlite_where=PENDING),
 )

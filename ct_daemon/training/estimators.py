@@ -6,7 +6,7 @@ category of its own. Only what is used is imported; a trainer's start is mostly 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pandas as pd
@@ -25,6 +25,8 @@ from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
 from sklearn.utils._param_validation import InvalidParameterError
 
 from ct_daemon.errors import ContractError, TrainingError
+from ct_daemon.reading.parameters import BOOSTERS
+from ct_daemon.training.boosters import LIBRARIES, BoosterStep, imported
 from ct_daemon.types import ColumnKind, Task
 
 ORDINAL_CATEGORIES = 254
@@ -57,8 +59,8 @@ def build(options: Mapping[str, Any], task: Task, features: Mapping[str, ColumnK
     Parameters
     ----------
     options : mapping
-        ``{"estimator": "hist_gradient_boosting" | "random_forest" | "linear", "parameters": {...}, "seed": 0}``
-        (`config.SklearnTrainer`). `parameters` go to the estimator as they are.
+        ``{"estimator": "hist_gradient_boosting" | "random_forest" | "linear" | "xgboost" | "lightgbm",
+        "parameters": {...}, "seed": 0}`` (`config.SklearnTrainer`). `parameters` go to the estimator as they are.
     task : Task
     features : mapping of name to kind
         Numeric, boolean, datetime or categorical; one or more.
@@ -66,34 +68,55 @@ def build(options: Mapping[str, Any], task: Task, features: Mapping[str, ColumnK
     Raises
     ------
     TrainingError
-        `bad_parameters` naming the parameters that the estimator does not have; `bad_trainer`.
+        `bad_parameters` naming the parameters that the estimator does not have; `bad_trainer`; `library_missing`
+        for XGBoost and LightGBM, which are extras.
     """
     family = str(options.get("estimator", "hist_gradient_boosting"))
-    if (family, task) not in _ESTIMATORS:
-        raise TrainingError(
-            f"training.sklearn.estimator {family!r} is unknown; use hist_gradient_boosting, random_forest or linear",
-            reason="bad_trainer",
-        )
     parameters = dict(options.get("parameters") or {})
-    estimator = _ESTIMATORS[family, task]()
-    unknown = sorted(set(parameters).difference(estimator.get_params()))
-    if unknown:
-        raise TrainingError(
-            f"{type(estimator).__name__} has no parameter {', '.join(unknown)}; it has "
-            f"{', '.join(sorted(estimator.get_params()))}: correct training.sklearn.parameters",
-            reason="bad_parameters",
-        )
+    seed = int(options.get("seed", 0))
     texts = [name for name, kind in features.items() if kind is ColumnKind.CATEGORICAL]
     numbers = [name for name in features if name not in texts]
-    if family == "hist_gradient_boosting":
-        # Numbers come first out of the transformer, so the categories are the last columns.
-        estimator.set_params(categorical_features=list(range(len(numbers), len(features))) or None)
-    estimator.set_params(random_state=int(options.get("seed", 0)))
-    estimator.set_params(**{**_DEFAULTS.get((family, task), {}), **parameters})
+    # Numbers come first out of the transformer, so the categories are the last columns.
+    categories = list(range(len(numbers), len(features)))
+    if family in LIBRARIES:
+        imported(family)  # to say so before anything is done
+        _refuse_unknown(family, parameters, BOOSTERS[family])
+        estimator: Any = BoosterStep(
+            library=family, task=task.value, categories=categories, parameters=parameters, seed=seed
+        )
+    else:
+        estimator = _estimator(family, task, parameters)
+        if family == "hist_gradient_boosting":
+            estimator.set_params(categorical_features=categories or None)
+        estimator.set_params(random_state=seed)
+        estimator.set_params(**{**_DEFAULTS.get((family, task), {}), **parameters})
     number, text = _preparation(family, parameters)
     columns = [("numbers", number, numbers), ("texts", text, texts)]
     transformer = ColumnTransformer([(name, step, names) for name, step, names in columns if names])
     return Pipeline([("columns", transformer), ("estimator", estimator)])
+
+
+def _estimator(family: str, task: Task, parameters: Mapping[str, Any]) -> Any:  # noqa: ANN401
+    """One of scikit-learn's, as it comes, once it is sure that it has these parameters."""
+    if (family, task) not in _ESTIMATORS:
+        raise TrainingError(
+            f"training.sklearn.estimator {family!r} is unknown; use hist_gradient_boosting, random_forest, linear, "
+            "xgboost or lightgbm",
+            reason="bad_trainer",
+        )
+    estimator = _ESTIMATORS[family, task]()
+    _refuse_unknown(type(estimator).__name__, parameters, estimator.get_params())
+    return estimator
+
+
+def _refuse_unknown(name: str, parameters: Mapping[str, Any], known: Iterable[str]) -> None:
+    unknown = sorted(set(parameters).difference(known))
+    if unknown:
+        raise TrainingError(
+            f"{name} has no parameter {', '.join(unknown)}; it has {', '.join(sorted(known))}: correct "
+            "training.sklearn.parameters",
+            reason="bad_parameters",
+        )
 
 
 def fit(
@@ -151,6 +174,8 @@ def fit(
 
 def _preparation(family: str, parameters: Mapping[str, Any]) -> tuple[Any, Any]:
     """(for numbers, for texts), as the family needs them."""
+    if family in LIBRARIES:
+        return "passthrough", _ordinal(float("nan"), ORDINAL_CATEGORIES)
     if family == "hist_gradient_boosting":
         bins = parameters.get("max_bins")
         most = min(bins, ORDINAL_CATEGORIES) if isinstance(bins, int) and bins > 1 else ORDINAL_CATEGORIES

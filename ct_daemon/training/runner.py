@@ -272,7 +272,7 @@ def _short(error: Exception) -> str:
 
 def _failed(spec: TrainSpec, reason: str, detail: str, *, printed: str = "") -> TrainingError:
     """The error with what happened, where, and the next step."""
-    log = Path(spec.workdir) / "output.log"
+    log = Path(spec.run_folder or spec.workdir) / "output.log"
     step = _NEXT_STEP.get(reason, f"read {log}")
     last = f"; it last printed: {printed}" if printed else ""
     message = f"model {spec.model}, run {spec.run_id}: the trainer ({spec.verb}) {detail}{last}; {step}"

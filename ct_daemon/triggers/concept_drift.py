@@ -318,12 +318,26 @@ class ConceptDrift:
 
 def has_moved(score: DriftScore, *, psi: float | None, ks: float | None) -> bool | None:
     """Whether one column has moved at these thresholds; None if that can't be told."""
+    found = standing(score, psi=psi, ks=ks)
+    return None if found is None else found[1]
+
+
+def standing(score: DriftScore, *, psi: float | None, ks: float | None) -> tuple[float, bool] | None:
+    """How one column stands at these thresholds; None if that can't be told.
+
+    Returns
+    -------
+    (float, bool)
+        How much of what it needs to have moved it has, and whether it has moved.
+    """
     readings = [
         _reading(name, statistic, threshold, score)
         for name, statistic, threshold in ConceptDrift(psi=psi, ks=ks)._watched(score)
         if _why_unknown(statistic) is None
     ]
-    return any(reading.moved for reading in readings) if readings else None
+    if not readings:
+        return None
+    return max(reading.share for reading in readings), any(reading.moved for reading in readings)
 
 
 def _reading(

@@ -34,6 +34,7 @@ class OnDemand:
             evidence={
                 "demands": [
                     {"id": d.id, "origin": d.origin, "force": d.force, "asked_at": d.asked_at.isoformat()}
+                    | ({} if d.adopt is None else {"adopt": dict(d.adopt)})
                     for d in demands
                 ]
             },
@@ -53,6 +54,7 @@ def demands_of(firing: Firing) -> tuple[Demand, ...]:
             dedupe_key=entry["id"],
             force=entry["force"],
             asked_at=datetime.fromisoformat(entry["asked_at"]),
+            adopt=entry.get("adopt"),
         )
         for entry in firing.evidence["demands"]
     )

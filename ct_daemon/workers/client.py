@@ -15,6 +15,7 @@ import threading
 import uuid
 from collections.abc import Mapping
 from concurrent.futures import Future
+from pathlib import Path
 from typing import Any, NamedTuple, NoReturn, TypeVar
 
 from ct_daemon import codec
@@ -74,6 +75,9 @@ class WorkerProcess:
         The worker ends after so long without work.
     module, python : str
         What runs as the worker.
+    scratch : Path, optional
+        Folder of the worker's own for what it hands to further processes. Where it is given, the program gets it as
+        an argument, with `time_s` and `memory_mb`.
     env : mapping, optional
         Environment variables for it beside the inherited few (`children.start`).
     """
@@ -87,7 +91,9 @@ class WorkerProcess:
         module: str = "ct_daemon.workers.batch",
         python: str = sys.executable,
         env: Mapping[str, str] | None = None,
+        scratch: Path | None = None,
     ) -> None:
+        self._arguments = () if scratch is None else (str(scratch), str(time_s), str(memory_mb))
         self._memory_mb, self._time_s, self._idle_s = memory_mb, time_s, idle_s
         self._module, self._python, self._env = module, python, env
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
@@ -174,6 +180,7 @@ class WorkerProcess:
         if self._child is None:
             self._child = children.start(
                 self._module,
+                *self._arguments,
                 run=f"worker-{uuid.uuid4().hex}",
                 log=None,
                 log_bytes=0,

@@ -11,21 +11,28 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from ct_daemon.artifacts import JUDGED, MODEL, load_model, load_version
+from ct_daemon.artifacts import JUDGED, MODEL, load_candidate, load_version
 from ct_daemon.dataset.frames import to_frame
 from ct_daemon.dataset.manifest import read_snapshot
 from ct_daemon.dataset.snapshots import SEQ, load_rows, split
-from ct_daemon.errors import ContractError
+from ct_daemon.errors import ArtifactError, ContractError
 from ct_daemon.evaluation.metrics import quality
+from ct_daemon.predictors.asking import AskedModel, Bounds
+from ct_daemon.predictors.spec import Predictor, artifact_in, predictor_for
 from ct_daemon.protocols import TrainResult, TrainSpec
+from ct_daemon.scoring.predict import checked_answers
 from ct_daemon.types import ColumnKind, Quality, Snapshot, Task
 
+PROGRAM_GONE = "predictor_missing"
+"""A champion whose own program is no longer there serves nobody and can't keep others from being made live."""
 MIN_UNSEEN_ROWS = 30
 """Rows of the holdout that the champion has not seen, for it to be judged as it serves."""
 
 
-def evaluate(spec: TrainSpec) -> TrainResult:
+def evaluate(spec: TrainSpec, bounds: Bounds | None = None) -> TrainResult:
     """Judge candidate and champion on the same newest rows, which the candidate has not seen.
+
+    Models that are asked in a process of their own are asked within `bounds`.
 
     Raises
     ------
@@ -35,10 +42,15 @@ def evaluate(spec: TrainSpec) -> TrainResult:
     started = time.perf_counter()
     snapshot = read_snapshot(Path(spec.snapshot))
     table = load_rows(snapshot, Path(spec.state), spec.task, spec.contract.columns)
-    older, holdout = split(table, spec.holdout)
-    champion, note, rows = _judge_champion(spec, snapshot, holdout)
-    model = load_model(candidate_path(spec))
-    candidate = _judge(spec, snapshot, rows, model.predict(to_frame(rows, features_of(spec, snapshot))))
+    older, holdout = (table.slice(0, 0), table) if spec.adopted else split(table, spec.holdout)
+    bounds = bounds or Bounds()
+    champion, note, rows = _judge_champion(spec, snapshot, holdout, bounds)
+    folder, features = candidate_folder(spec), features_of(spec, snapshot)
+    model = load_candidate(folder, predictor_of(spec, folder), spec.task, features, bounds)
+    if spec.adopted:
+        _check_names(model)
+    answers = checked_answers(model, to_frame(rows, features), spec.task, "the candidate")
+    candidate = quality(spec.metric, target_of(spec, snapshot, rows), answers)
     return TrainResult(
         verb="evaluate",
         seconds=time.perf_counter() - started,
@@ -48,6 +60,15 @@ def evaluate(spec: TrainSpec) -> TrainResult:
         champion=champion,
         champion_note=note,
     )
+
+
+def _check_names(model: Any) -> None:  # noqa: ANN401  (any estimator)
+    """An estimator made elsewhere must say which columns it wants: by order alone they would be mistaken."""
+    if not isinstance(model, AskedModel) and getattr(model, "feature_names_in_", None) is None:
+        raise ArtifactError(
+            f"the {type(model).__name__} does not know the names of its columns; fit it on a data frame",
+            reason="features_unnamed",
+        )
 
 
 def features_of(spec: TrainSpec, snapshot: Snapshot) -> dict[str, ColumnKind]:
@@ -72,7 +93,7 @@ def target_of(spec: TrainSpec, snapshot: Snapshot, rows: pa.Table) -> NDArray[An
 
 
 def _judge_champion(
-    spec: TrainSpec, snapshot: Snapshot, holdout: pa.Table
+    spec: TrainSpec, snapshot: Snapshot, holdout: pa.Table, bounds: Bounds
 ) -> tuple[Quality | None, str, pa.Table]:
     """(quality of the champion, note, the rows on which to judge both).
 
@@ -87,18 +108,26 @@ def _judge_champion(
         unseen = holdout.filter(pc.greater(holdout[SEQ], spec.champion_last_seq))
     is_live = unseen.num_rows >= MIN_UNSEEN_ROWS
     rows = unseen if is_live else holdout
-    version = load_version(spec.champion, MODEL if is_live else JUDGED)
+    version = load_version(spec.champion, MODEL if is_live else JUDGED, bounds)
     try:
-        frame = to_frame(rows, version.features)
+        answers = checked_answers(
+            version.model, to_frame(rows, version.features), spec.task, f"version {version.version}"
+        )
     except ContractError:  # made for other columns
         return None, "champion_can_not_score", holdout
-    found = _judge(spec, snapshot, rows, version.model.predict(frame))
+    except ArtifactError as error:
+        if error.reason != PROGRAM_GONE:
+            raise
+        return None, "champion_is_gone", holdout
+    found = quality(spec.metric, target_of(spec, snapshot, rows), answers)
     return found, "live" if is_live else "before_refit", rows
 
 
-def _judge(spec: TrainSpec, snapshot: Snapshot, rows: pa.Table, predictions: NDArray[Any]) -> Quality:
-    return quality(spec.metric, target_of(spec, snapshot, rows), predictions)
+def candidate_folder(spec: TrainSpec) -> Path:
+    """Where the candidate of a run lies."""
+    return Path(spec.workdir) / "candidate"
 
 
-def candidate_path(spec: TrainSpec) -> Path:
-    return Path(spec.workdir) / "candidate" / MODEL
+def predictor_of(spec: TrainSpec, folder: Path) -> Predictor:
+    """How the model that the trainer has put into this folder is asked."""
+    return predictor_for(spec.trainer, is_model_file=artifact_in(folder, MODEL).parent == folder)

@@ -3,8 +3,11 @@
 It reads a `TrainSpec` (JSON) and writes a `TrainResult` (JSON), or ``{"error": {"reason", "message"}}`` and exits
 with 3. It writes below the spec's `workdir` only:
 
-``candidate/model.skops``  verb `train`: fitted on the older part of the snapshot
-``version/``               verb `finish`: what `_finish` says
+``candidate/``  verb `train`: a model fitted on the older part of the snapshot (`training.making`)
+``version/``    verb `finish`: what `_finish` says
+``own/``        for the user's code to write in
+
+Metrics that are logged go to the spec's `run_folder`.
 """
 
 from __future__ import annotations
@@ -27,21 +30,29 @@ import sklearn
 import skops
 from pydantic import ValidationError
 
-from ct_daemon.artifacts import FORMAT, JUDGED, MODEL, load_model, save_model
+from ct_daemon.artifacts import FORMAT, JUDGED, MODEL, load_candidate
 from ct_daemon.codec import canonical, decode, encode, plain
 from ct_daemon.dataset.frames import to_frame, to_rows
 from ct_daemon.dataset.manifest import read_snapshot
 from ct_daemon.dataset.snapshots import load_rows, split
 from ct_daemon.errors import ContractError, CtDaemonError, TrainingError
 from ct_daemon.manifests import write_durably, write_manifest
+from ct_daemon.predictors.asking import AskedModel, Bounds
+from ct_daemon.predictors.spec import KEY, SKOPS_SUFFIX, artifact_in
 from ct_daemon.processes.first import DISK_FULL
 from ct_daemon.protocols import TrainResult, TrainSpec
 from ct_daemon.scan.profiles import new_baseline, save_baseline
-from ct_daemon.training.estimators import fit
+from ct_daemon.scoring.predict import checked_answers
+from ct_daemon.training.boosters import LIBRARIES, imported
+from ct_daemon.training.data import Lesson
+from ct_daemon.training.making import make
+from ct_daemon.training.metrics import MetricsLog
 from ct_daemon.types import ColumnKind, Snapshot, Task
-from ct_daemon.workers.judging import candidate_path, features_of, target_of
+from ct_daemon.workers.judging import candidate_folder, features_of, predictor_of, target_of
 
 GOLDEN_ROWS = 20
+GOLDEN_TIME_S, GOLDEN_MEMORY_MB = 600.0, 1 << 20
+"""For asking a model here; the runner's limits hold over all that a trainer does."""
 BASELINE_BLOCKS = 8
 EXIT_ERROR = 3
 
@@ -86,42 +97,42 @@ def run(spec: TrainSpec) -> TrainResult:
 def _train(spec: TrainSpec, snapshot: Snapshot, table: pa.Table) -> TrainResult:
     """Fit on the older part."""
     older, newest = split(table, spec.holdout)
-    path = candidate_path(spec)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_model(_fitted(spec, snapshot, older), path)
+    _fit_into(_fresh(candidate_folder(spec)), spec, snapshot, older)
     return TrainResult(verb="train", seconds=0.0, train_rows=older.num_rows, holdout_rows=newest.num_rows)
 
 
 def _finish(spec: TrainSpec, snapshot: Snapshot, table: pa.Table) -> TrainResult:
     """Make the folder of the version, complete.
 
-    ``model.skops`` serves (refitted on all rows, or the candidate) · ``judged.skops`` the candidate that passed the
-    gate · ``baseline.json`` profiles of the rows that the model was fitted on · ``golden.json`` a few rows and what
-    the model answers · ``version.json`` the manifest.
+    ``model.skops`` or ``model/`` serves (refitted on all rows, or the candidate) · ``judged.skops`` or ``judged/``
+    the candidate that passed the gate · ``baseline.json`` profiles of the rows that the model was fitted on ·
+    ``golden.json`` a few rows and what the model answers · ``version.json`` the manifest.
     """
     if spec.version is None:
         raise TrainingError("verb finish needs the number reserved for the version", reason="bad_spec")
-    older, newest = split(table, spec.holdout)
+    older, newest = (table, table) if spec.adopted else split(table, spec.holdout)
     fitted_on = table if spec.refit else older
-    candidate = candidate_path(spec)
-    model = _fitted(spec, snapshot, table) if spec.refit else load_model(candidate)
-    folder = Path(spec.workdir) / "version"
-    if folder.exists():  # left by a try that a crash cut short
-        shutil.rmtree(folder)
-    folder.mkdir(parents=True)
-    shutil.copyfile(candidate, folder / JUDGED)
+    folder = _fresh(Path(spec.workdir) / "version")
+    _take_candidate(spec, folder, JUDGED)
     if spec.refit:
-        save_model(model, folder / MODEL)
+        _fit_into(folder, spec, snapshot, table)
     else:
-        shutil.copyfile(candidate, folder / MODEL)
-    features = features_of(spec, snapshot)
+        _take_candidate(spec, folder, MODEL)
+    features, predictor = features_of(spec, snapshot), predictor_of(spec, folder)
+    bounds = Bounds(time_s=GOLDEN_TIME_S, memory_mb=GOLDEN_MEMORY_MB, scratch=Path(spec.workdir) / "asked")
+    model = load_candidate(folder, predictor, spec.task, features, bounds)
     baseline = save_baseline(
         new_baseline(fitted_on, features, blocks=BASELINE_BLOCKS), folder / "baseline.json"
     )
     frame = to_frame(newest.slice(max(0, newest.num_rows - GOLDEN_ROWS)), features)
-    golden = {"rows": to_rows(frame), "predictions": model.predict(frame).tolist()}
-    write_durably(folder / "golden.json", canonical(golden))
-    digest = write_manifest(folder, _manifest(spec, snapshot, fitted_on, features, model))
+    answers = checked_answers(model, frame, spec.task, f"version {spec.version}")
+    write_durably(
+        folder / "golden.json", canonical({"rows": to_rows(frame), "predictions": answers.tolist()})
+    )
+    manifest = _manifest(spec, snapshot, fitted_on, features)
+    manifest[KEY] = predictor.document()
+    manifest["classes"] = _classes(spec, snapshot, fitted_on, model)
+    digest = write_manifest(folder, manifest)
     return TrainResult(
         verb="finish",
         seconds=0.0,
@@ -135,7 +146,25 @@ def _finish(spec: TrainSpec, snapshot: Snapshot, table: pa.Table) -> TrainResult
 # --- their parts -----------------------------------------------------------------------------------------
 
 
-def _fitted(spec: TrainSpec, snapshot: Snapshot, rows: pa.Table) -> Any:  # noqa: ANN401  (any estimator)
+def _fresh(folder: Path) -> Path:
+    if folder.exists():  # left by a try that a crash cut short
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True)
+    return folder
+
+
+def _take_candidate(spec: TrainSpec, folder: Path, name: str) -> None:
+    """A copy of the candidate becomes `name` (``judged.skops``, or ``judged/``) in the folder of the version."""
+    candidate = artifact_in(candidate_folder(spec), MODEL)
+    if candidate.suffix == SKOPS_SUFFIX and candidate.parent == candidate_folder(spec):
+        shutil.copyfile(candidate, folder / name)
+        return
+    target = folder / name.removesuffix(SKOPS_SUFFIX)
+    shutil.copytree(candidate.parent, target)
+
+
+def _fit_into(folder: Path, spec: TrainSpec, snapshot: Snapshot, rows: pa.Table) -> None:
+    """Let the trainer make a model of these rows, in the folder."""
     target = target_of(spec, snapshot, rows)
     if spec.task is Task.CLASSIFICATION and len(np.unique(target.astype(str))) < 2:
         raise ContractError(
@@ -143,10 +172,30 @@ def _fitted(spec: TrainSpec, snapshot: Snapshot, rows: pa.Table) -> Any:  # noqa
             reason="single_class",
         )
     features = features_of(spec, snapshot)
-    options = spec.trainer.get("sklearn")
-    if not isinstance(options, Mapping):
-        raise TrainingError("the spec names no trainer that is known (sklearn)", reason="bad_trainer")
-    return fit(options, spec.task, features, to_frame(rows, features), target)
+    lesson = Lesson(
+        frame=to_frame(rows, features),
+        target=target,
+        target_name=snapshot.columns.target,
+        features=features,
+        task=spec.task,
+        metric=spec.metric,
+    )
+    metrics = MetricsLog(None if spec.run_folder is None else Path(spec.run_folder), spec.verb)
+    make(spec.trainer, lesson, folder, Path(spec.workdir) / "own", metrics)
+
+
+def _classes(
+    spec: TrainSpec,
+    snapshot: Snapshot,
+    fitted_on: pa.Table,
+    model: Any,  # noqa: ANN401
+) -> list[str] | None:
+    """The classes that the model may answer, as it says itself, or else those that it has seen."""
+    if spec.task is not Task.CLASSIFICATION:
+        return None
+    said = None if isinstance(model, AskedModel) else getattr(model, "classes_", None)
+    seen = target_of(spec, snapshot, fitted_on) if said is None else said
+    return [str(name) for name in np.unique(seen)]
 
 
 def _manifest(
@@ -154,10 +203,8 @@ def _manifest(
     snapshot: Snapshot,
     fitted_on: pa.Table,
     features: Mapping[str, ColumnKind],
-    model: Any,  # noqa: ANN401
 ) -> dict[str, Any]:
-    """What ``version.json`` says besides the files."""
-    classification = spec.task is Task.CLASSIFICATION
+    """What ``version.json`` says besides the files, the classes and how the version is asked."""
     return {
         "format": FORMAT,
         "model": spec.model,
@@ -168,17 +215,22 @@ def _manifest(
         "columns": plain(snapshot.columns),
         "features": {name: kind.value for name, kind in features.items()},
         "target": snapshot.columns.target,
-        "classes": [str(name) for name in model.classes_] if classification else None,
         "quality": None if spec.quality is None else plain(spec.quality),
         "train_rows": fitted_on.num_rows,
         "refit": spec.refit,
-        "trainer": plain(dict(spec.trainer)),
+        "trainer": {"adopted": True} if spec.adopted else plain(dict(spec.trainer)),
         "created_at": datetime.now(UTC).isoformat(),
         "libraries": {
             "python": platform.python_version(),
             **{module.__name__: module.__version__ for module in (np, pd, pa, sklearn, skops)},
+            **_booster_library(spec),
         },
     }
+
+
+def _booster_library(spec: TrainSpec) -> dict[str, str]:
+    library = spec.trainer.get("sklearn", {}).get("estimator")
+    return {library: str(imported(library).__version__)} if library in LIBRARIES else {}
 
 
 def _read_spec(path: Path) -> TrainSpec:

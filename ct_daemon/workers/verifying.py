@@ -13,6 +13,7 @@ from ct_daemon.artifacts import load_version
 from ct_daemon.dataset.frames import to_frame
 from ct_daemon.errors import ArtifactError
 from ct_daemon.manifests import read_within
+from ct_daemon.predictors.asking import Bounds
 from ct_daemon.protocols import VerifyRequest, VerifyResult
 from ct_daemon.scoring.predict import predict_frame
 from ct_daemon.types import Task
@@ -21,10 +22,10 @@ RELATIVE_ERROR = 1e-9
 """Golden rows: numbers may differ by this share, for sums taken in another order on another machine."""
 
 
-def verify(request: VerifyRequest) -> VerifyResult:
+def verify(request: VerifyRequest, bounds: Bounds | None = None) -> VerifyResult:
     """Load a version from its files and predict its golden rows again."""
     try:
-        loaded = load_version(request.version)
+        loaded = load_version(request.version, bounds=bounds)
         golden = json.loads(read_within(Path(request.version.path), "golden.json"))
         answers = predict_frame(loaded, to_frame(pa.Table.from_pylist(golden["rows"]), loaded.features))
     except ArtifactError as error:

@@ -27,8 +27,8 @@ from ct_daemon.errors import CtDaemonError, TrainingError
 from ct_daemon.manifests import check_version, publish
 from ct_daemon.protocols import TrainResult, TrainSpec, VersionFiles
 from ct_daemon.scan.profiles import load_baseline
+from ct_daemon.training import making
 from ct_daemon.types import BatchKind, ColumnKind, Columns, Contract, Quality, SnapshotPart, Task
-from ct_daemon.workers import trainer
 from ct_daemon.workers.judging import evaluate
 from ct_daemon.workers.trainer import main, run
 
@@ -392,7 +392,7 @@ def test_a_full_disk_has_its_reason(house: House, monkeypatch: pytest.MonkeyPatc
         raise error
 
     house.arrive(100)
-    monkeypatch.setattr(trainer, "save_model", fail)
+    monkeypatch.setattr(making, "save_model", fail)
     spec_path, result_path = house.state / "spec.json", house.state / "r.json"
     spec_path.write_text(encode(house.spec("run1")))
     assert main([str(spec_path), str(result_path)]) == 3
@@ -406,7 +406,7 @@ def test_what_nobody_thought_of_is_not_reported_as_something_else(
         raise OSError(errno.EIO, "Input/output error")
 
     house.arrive(100)
-    monkeypatch.setattr(trainer, "save_model", fail)
+    monkeypatch.setattr(making, "save_model", fail)
     spec_path, result_path = house.state / "spec.json", house.state / "r.json"
     spec_path.write_text(encode(house.spec("run1")))
     with pytest.raises(OSError, match="Input/output"):

@@ -11,7 +11,7 @@ import pytest
 from ct_daemon.cli.main import main
 
 README = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
-COMMANDS = re.findall(r"^ct-daemon ([^#\n]+)", README, flags=re.MULTILINE)
+COMMANDS = re.findall(r"^ct-daemon ([^#>\n]+)", README, flags=re.MULTILINE)
 
 
 @pytest.mark.parametrize("line", COMMANDS)

@@ -164,9 +164,11 @@ def last_run(api: Api) -> str:
 def test_a_log_is_read_in_pieces_and_no_character_is_cut(with_runs: Api) -> None:
     run = last_run(with_runs)
     text = "ein Löwe 🦁 lief\x1b[31m\n" * 30
-    folder = with_runs.loop.folders.run(run)
-    folder.mkdir(parents=True)
-    (folder / "output.log").write_bytes(text.encode())
+    kept, working = with_runs.loop.folders.run(run), with_runs.loop.folders.work(run)
+    working.mkdir(parents=True)
+    # The end of one step and the beginning of the next are one text, though in two places.
+    (kept / "output.log").write_bytes(text.encode()[:101])
+    (working / "output.log").write_bytes(text.encode()[101:])
     offset, read = 0, ""
     while offset is not None:
         piece = with_runs.ask("GET", f"/api/v1/runs/{run}/log?offset={offset}&limit=7").document
@@ -177,6 +179,7 @@ def test_a_log_is_read_in_pieces_and_no_character_is_cut(with_runs: Api) -> None
 def test_a_log_under_way_is_that_of_the_work_folder(with_runs: Api) -> None:
     folders, run = with_runs.loop.folders, last_run(with_runs)
     folders.work(run).mkdir(parents=True)
+    (folders.run(run) / "output.log").unlink()
     (folders.work(run) / "output.log").write_bytes("ab\N{LION FACE}".encode()[:-1])
     found = log_document(folders, run, offset=0, limit=100, ended=False)
     assert (found["text"], found["next"], found["ended"]) == ("ab", 2, False)
@@ -185,6 +188,7 @@ def test_a_log_under_way_is_that_of_the_work_folder(with_runs: Api) -> None:
 
 
 def test_a_run_without_a_log_has_an_empty_one(with_runs: Api) -> None:
+    (with_runs.loop.folders.run(last_run(with_runs)) / "output.log").unlink()
     found = with_runs.ask("GET", f"/api/v1/runs/{last_run(with_runs)}/log").document
     assert (found["text"], found["size"], found["next"]) == ("", 0, None)
     assert with_runs.ask("GET", "/api/v1/runs/r-000000000000/log").status == 404
@@ -194,6 +198,7 @@ def test_a_link_or_a_pipe_in_place_of_the_log_is_not_followed(with_runs: Api) ->
     folders, run = with_runs.loop.folders, last_run(with_runs)
     work = folders.work(run)
     work.mkdir(parents=True)
+    (folders.run(run) / "output.log").unlink()
     (work / "output.log").symlink_to("/etc/passwd")
     os.mkfifo(work / "metrics.jsonl")
     assert log_document(folders, run, offset=0, limit=100, ended=True)["text"] == ""
@@ -239,7 +244,7 @@ def test_who_comes_back_is_told_only_what_is_new(with_runs: Api) -> None:
 
 def test_what_a_run_measures_is_told_before_its_end(with_runs: Api) -> None:
     folders, run = with_runs.loop.folders, last_run(with_runs)
-    folders.run(run).mkdir(parents=True)
+    folders.run(run).mkdir(parents=True, exist_ok=True)
     lines = ['{"epoch": 1, "loss": 0.5}', "no json", "[1]", "[" * 5000, '{"epoch": 2}', '{"epoch": 3']
     (folders.run(run) / "metrics.jsonl").write_text("\n".join(lines))
     told = list(stream(with_runs, f"/api/v1/runs/{run}/events"))
@@ -249,7 +254,7 @@ def test_what_a_run_measures_is_told_before_its_end(with_runs: Api) -> None:
 
 def test_many_measurements_are_told_piece_by_piece(with_runs: Api) -> None:
     folders, run = with_runs.loop.folders, last_run(with_runs)
-    folders.run(run).mkdir(parents=True)
+    folders.run(run).mkdir(parents=True, exist_ok=True)
     lines = [json.dumps({"step": number}) for number in range(20_000)]
     lines.insert(10_000, '{"long": "' + "a" * (2 * MAX_METRICS_BYTES) + '"}')
     (folders.run(run) / "metrics.jsonl").write_text("\n".join(lines) + "\n")

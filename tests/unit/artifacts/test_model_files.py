@@ -37,6 +37,8 @@ SMALL: dict[str, dict[str, Any]] = {
     "hist_gradient_boosting": {"max_iter": 8},
     "random_forest": {"n_estimators": 5},
     "linear": {},
+    "xgboost": {"n_estimators": 8},
+    "lightgbm": {"n_estimators": 20, "min_child_samples": 5},
 }
 KINDS = list(itertools.product(SMALL, Task))
 

@@ -183,9 +183,7 @@ def take_spool(site: Site) -> None:
 
     for path, wish in spool.waiting(site.loop.folders.spool):
         assert wish is not None
-        site.loop.control.request_run(
-            wish.model, origin="spool", key=wish.key, force=wish.force, note=wish.note, id=wish.id
-        )
+        site.loop.control.take_wish(wish)
         path.unlink()
 
 

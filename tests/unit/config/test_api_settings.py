@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from ct_daemon.config import Config, parse
-from ct_daemon.config.api import is_loopback, split_address
+from ct_daemon.config.api import is_loopback
 from ct_daemon.config.secret_places import secret_path
+from ct_daemon.config.values import split_address
 from ct_daemon.errors import ConfigError
 
 MODELS = {"m": {"data": {"target": "y"}, "source": {"folder": "in"}}}

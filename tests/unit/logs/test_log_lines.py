@@ -43,6 +43,7 @@ from ct_daemon.types import (
     RunMoved,
     Situation,
     Statistic,
+    Ticked,
     TickFailed,
     Transition,
     TriggerFired,
@@ -407,6 +408,13 @@ EXPECTED: list[tuple[Event, str, str, dict[str, Any]]] = [
         "tick.failed",
         {"reason": "folder_missing", "error": "create it"},
     ),
+    (
+        Ticked(model="credit", at=AT, lasted_s=0.25, faults=("folder_missing",)),
+        "debug",
+        "model.ticked",
+        {"seconds": 0.25, "faults": ["folder_missing"]},
+    ),
+    (Ticked(model="credit", at=AT, lasted_s=0.25), "debug", "model.ticked", {"faults": None}),
 ]
 
 

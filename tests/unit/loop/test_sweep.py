@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from ct_daemon.housekeeping import sweep
+from ct_daemon.config import Config, FilesSource
+from ct_daemon.housekeeping import sweep, tidy
 
 Make = Callable[..., Any]
 
@@ -88,3 +89,28 @@ def test_a_run_that_goes_on_finds_its_files(loop: Make) -> None:
     published.rmdir()
     one.trainer.release.set()
     assert one.ended(1)[0].state == "succeeded"
+
+
+def test_the_newest_runs_keep_what_they_printed_and_logged(loop: Make) -> None:
+    one = loop()
+    one.trainer.before["train"] = lambda: (one.folders.work(one.active().id) / "output.log").write_text(
+        "fits\n"
+    )
+    one.first_version()
+    for count in (2, 3):
+        one.control.request_run("m", origin="cli", force=True)
+        one.ended(count)
+    runs = [run.id for run in one.runs()]
+    (one.folders.run("r-of-an-older-ledger")).mkdir()
+    kept = one.folders.run(runs[-1]) / "output.log"
+    assert kept.read_text().splitlines()[1:] == ["fits"]
+    assert kept.read_text().startswith("--- train, 2026-")
+    config = Config.model_validate(
+        {
+            "state": one.folders.root,
+            "models": {"m": one.settings.model_copy(update={"source": FilesSource(folder=Path("/in"))})},
+            "retention": {"run_logs": 2},
+        }
+    )
+    tidy(one.store, one.folders, config)
+    assert sorted(path.name for path in (one.folders.root / "runs").iterdir()) == sorted(runs[1:])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pyarrow as pa
@@ -68,6 +68,7 @@ class Site:
             }
         )
         self.watch = Watch(model="m", settings=settings, sources=(), triggers=(), policy=Policy())
+        self.now = NOW
         self.start()
 
     def start(self) -> None:
@@ -77,7 +78,7 @@ class Site:
             folders=self.folders,
             worker=self.worker,  # type: ignore[arg-type]
             emit=self.events.append,
-            clock=lambda: NOW,
+            clock=lambda: self.now,
         )
 
     def tick(self) -> None:
@@ -151,11 +152,12 @@ def test_late_labels_add_to_those_that_came_along(site: Site) -> None:
     site.tick()
     assert site.outcomes() == (outcome(rows, 3, 2.0),)
     site.labels("d", "x")
+    site.now = NOW + timedelta(hours=1)
     site.tick()
     assert site.outcomes() == (outcome(rows, 4, 2.0),)
     assert site.events == [
-        QualityMeasured(model="m", outcomes=(outcome(rows, 3, 2.0),)),
-        QualityMeasured(model="m", outcomes=(outcome(rows, 4, 2.0),)),
+        QualityMeasured(model="m", outcomes=(outcome(rows, 3, 2.0),), new_rows=1, delay_s=0.0),
+        QualityMeasured(model="m", outcomes=(outcome(rows, 4, 2.0),), new_rows=1, delay_s=3600.0),
     ]
 
 

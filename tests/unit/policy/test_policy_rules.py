@@ -360,3 +360,27 @@ def test_a_ceiling_passes_over_cooldown_and_coalescing_but_not_over_back_off_and
     full = past((8.0, RunEnd.CANCELLED), (7.0, RunEnd.CANCELLED))
     assert decide(STRICT, situation=replace(reached, past=full)).rule is Rule.BUDGET
     assert decide(STRICT, situation=replace(reached, paused=True)).rule is Rule.PAUSED
+
+
+# --- adopting --------------------------------------------------------------------------------------------
+
+
+def adoption(name: str) -> Demand:
+    return replace(demand(name, force=True), adopt={"digest": "0" * 64, "batches": [1]})
+
+
+def test_a_wish_to_adopt_starts_a_run_of_its_own_with_few_rows_and_serves_nobody_else() -> None:
+    few = replace(IDLE, champion=None, labelled_rows=40)
+    answer = decide(STRICT, situation=few, demands=(demand("d-1"), adoption("d-2"), adoption("d-3")))
+    assert (answer.verdict, answer.rule, answer.serves) == (Verdict.START, Rule.DEMANDED, ("d-2",))
+    assert "adopt" in answer.reason
+    assert decide(STRICT, situation=few, demands=(demand("d-1"),)).rule is Rule.TOO_FEW_ROWS
+
+
+def test_a_wish_to_adopt_waits_for_the_pause_and_for_the_active_run_and_never_joins() -> None:
+    wishes = (adoption("d-2"),)
+    assert decide(situation=replace(IDLE, paused=True), demands=wishes).rule is Rule.PAUSED
+    active = replace(IDLE, active=ActiveRun(id="r-1", joinable=True))
+    assert decide(situation=active, demands=wishes).rule is Rule.RUN_ACTIVE
+    joined = decide(situation=active, demands=(demand("d-1"), *wishes))
+    assert (joined.rule, joined.serves) == (Rule.JOINED, ("d-1",))

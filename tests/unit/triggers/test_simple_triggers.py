@@ -69,6 +69,12 @@ def test_on_demand_lists_who_asked_in_the_order_of_asking() -> None:
     ]
 
 
+def test_on_demand_keeps_what_is_to_be_adopted_so_that_the_decision_can_be_made_again() -> None:
+    wish = replace(demand("d-1"), adopt={"digest": "abc", "batches": [3]})
+    answer = fired(OnDemand().evaluate(replace(EMPTY, demands=(wish, demand("d-2"))), NOW))
+    assert [d.adopt for d in demands_of(answer)] == [{"digest": "abc", "batches": [3]}, None]
+
+
 def test_on_demand_key_of_a_crowd_is_short_and_tells_crowds_apart() -> None:
     crowd = tuple(demand(f"d-{i:012d}") for i in range(500))
     keys = {

@@ -10,10 +10,14 @@ from hypothesis import strategies as st
 
 from ct_daemon.config import parse
 from ct_daemon.errors import ConfigError
-from ct_daemon.init_config import template
+from ct_daemon.init_config import Answers, template
 from ct_daemon.types import Task
 
 NAMES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=30)
+
+
+def written(**answers: str) -> str:
+    return template(Answers(**answers))
 
 
 def read(text: str):
@@ -21,7 +25,7 @@ def read(text: str):
 
 
 def test_the_plain_template_is_a_running_configuration():
-    config = read(template(model="my-model", folder="inbox", target="target"))
+    config = read(written(model="my-model", folder="inbox", target="target"))
     model = config.models["my-model"]
     assert (model.data.target, model.data.task, model.data.row_id, model.data.time) == (
         "target",
@@ -41,7 +45,7 @@ def test_the_plain_template_is_a_running_configuration():
 def test_any_name_survives(folder, labels, columns):
     target, row_id, time = columns
     folder, labels = f"in/{folder}", f"labels/{labels}"
-    text = template(
+    text = written(
         model="m", task="regression", folder=folder, target=target, row_id=row_id, time=time, labels=labels
     )
     config = read(text)
@@ -54,7 +58,7 @@ def test_any_name_survives(folder, labels, columns):
 
 
 def test_each_section_and_setting_of_the_template_is_commented():
-    text = template(model="m", folder="inbox", target="y", row_id="id", time="at", labels="labels")
+    text = written(model="m", folder="inbox", target="y", row_id="id", time="at", labels="labels")
     settings = [line for line in text.splitlines() if ": " in line and not line.lstrip().startswith("#")]
     assert len(settings) > 12
     assert [line for line in settings if "  # " not in line] == []
@@ -71,4 +75,4 @@ def test_each_section_and_setting_of_the_template_is_commented():
 )
 def test_what_would_not_run_is_refused_with_the_reason(asked, fault):
     with pytest.raises(ConfigError, match=fault):
-        template(**({"model": "m", "folder": "inbox", "target": "target"} | asked))
+        written(**({"model": "m", "folder": "inbox", "target": "target"} | asked))
