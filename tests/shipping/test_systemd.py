@@ -15,13 +15,15 @@ import pytest
 
 from ct_daemon.cli.client import request
 from ct_daemon.testing import drop, rows
-from tests.shipping.machine import need_time
+from tests.shipping.machine import has_time, need_time
 from tests.shipping.pid1 import Machine, machine
 
 pytestmark = [pytest.mark.slow, pytest.mark.linux, pytest.mark.xdist_group("systemd")]
 
-WATCHDOG_S, RESTART_S = 3.0, 0.5
+WATCHDOG_S, RESTART_S = 3.0, 0.1
 BACK_WITHIN_S = 2.0
+SLACK = 1.0 if has_time() else 3.0
+"""Beside other tests, which have the processors, a crash may take so many times longer."""
 TRIES = 3
 """A time that is measured beside other work counts by its best try: noise only adds to it."""
 
@@ -201,7 +203,7 @@ def test_after_a_crash_it_answers_again_at_once(service: Service) -> None:
 
     taken = best(crash, BACK_WITHIN_S)
     print(f"kill -9 to the first answer: {taken:.2f} s")
-    assert taken <= BACK_WITHIN_S
+    assert taken <= BACK_WITHIN_S * SLACK
 
 
 def next_start(service: Service, began: float, why: str) -> float:
