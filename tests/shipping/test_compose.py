@@ -113,12 +113,8 @@ class TestTogether:
         table = rows(400, seed=1)
         names = ["churned" if name == "y" else name for name in table.column_names]
         drop(together, "good.parquet", table.rename_columns(names)).chmod(0o644)
-        query = (
-            'ct_daemon_batches_total{status="accepted"}'.replace('"', "%22")
-            .replace("{", "%7B")
-            .replace("}", "%7D")
-        )
-        docker.wait(lambda: value(docker, query), "the file is counted", 60.0)
+        accepted = 'ct_daemon_batches_total{status="accepted"}'
+        docker.wait(lambda: value(docker, accepted), "the file is counted", 60.0)
         (together / "bad.csv.part").write_text("this,is\nno\x00thing\n")
         (together / "bad.csv.part").rename(together / "bad.csv")
         docker.wait(lambda: "CtDaemonQuarantine" in firing(docker), "the alert rings", 120.0)
