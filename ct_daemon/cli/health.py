@@ -66,9 +66,9 @@ def state_folder(config_path: Path) -> Path:
 def _in_words(document: dict[str, Any]) -> str:
     """One line: a container's log keeps no more."""
     said = printable(document.get("status") or document.get("reason") or "error")
-    failing = [printable(name) for name in document.get("failing", ())]
-    if failing:
-        more = ", ..." if len(failing) > _MOST_NAMES else ""
-        return f"{said}: {', '.join(failing[:_MOST_NAMES])}{more}; 'ct-daemon doctor' says more"
-    detail = printable(document.get("detail", ""))
-    return f"{said}: {detail}" if detail else said
+    failing = [printable(name) for name in document.get("failing") or ()]
+    more = ", ..." if len(failing) > _MOST_NAMES else ""
+    detail = printable(document.get("detail") or document.get("config_error") or "")
+    parts = [", ".join(failing[:_MOST_NAMES]) + more, detail.strip()]
+    told = "; ".join(part for part in parts if part)
+    return f"{said}: {told}; 'ct-daemon doctor' says more" if told else said

@@ -21,7 +21,7 @@ HEARING, DEAF = "hearing", "deaf"
 """Whether SIGTERM and SIGINT end the child."""
 MEMORY_EXIT, DISK_EXIT = 72, 73
 """Exit codes of a child that ended in a MemoryError, or because a disk took no more."""
-SACRIFICED_FIRST = {"hearing": 800, "deaf": 400}
+SACRIFICED_FIRST = {"hearing": 1000, "deaf": 100}
 """Added to the kernel's score of a child when memory is short: a trainer goes before a worker, the daemon last."""
 DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 

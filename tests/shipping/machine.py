@@ -29,9 +29,14 @@ def need_tools(what: str, programs: Mapping[str, str]) -> None:
         pytest.skip(f"{what} needs more programs (Debian: {', '.join(sorted(missing))})")
 
 
+def has_time() -> bool:
+    """Whether this is the long form, in which nothing else runs beside a test."""
+    return bool(os.environ.get(LONG))
+
+
 def need_time() -> None:
     """Skip what takes minutes, unless it is asked for."""
-    if not os.environ.get(LONG):
+    if not has_time():
         pytest.skip("takes minutes; scripts/shipping runs it")
 
 

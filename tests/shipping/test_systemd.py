@@ -15,13 +15,15 @@ import pytest
 
 from ct_daemon.cli.client import request
 from ct_daemon.testing import drop, rows
-from tests.shipping.machine import need_time
+from tests.shipping.machine import has_time, need_time
 from tests.shipping.pid1 import Machine, machine
 
 pytestmark = [pytest.mark.slow, pytest.mark.linux, pytest.mark.xdist_group("systemd")]
 
-WATCHDOG_S, RESTART_S = 3.0, 0.5
+WATCHDOG_S, RESTART_S = 3.0, 0.1
 BACK_WITHIN_S = 2.0
+SLACK = 1.0 if has_time() else 3.0
+"""Beside other tests, which have the processors, a crash may take so many times longer."""
 TRIES = 3
 """A time that is measured beside other work counts by its best try: noise only adds to it."""
 
@@ -97,12 +99,12 @@ class Service(Machine):
     @property
     def anonymous_memory(self) -> int:
         """Bytes that the service's processes hold and that no file could give back."""
-        group = self.show("ControlGroup")
-        trees = (f"/sys/fs/cgroup/memory{group}/memory.stat", f"/sys/fs/cgroup{group}/memory.stat")
-        stat = dict(
-            line.split() for line in self.shell(f"cat {trees[0]} 2>/dev/null || cat {trees[1]}").splitlines()
+        group = self.show("ControlGroup")  # its own count lags behind; that of the processes doesn't
+        told = self.shell(
+            f"for pid in $(cat /sys/fs/cgroup/memory{group}/cgroup.procs 2>/dev/null ||"
+            f" cat /sys/fs/cgroup{group}/cgroup.procs); do grep ^RssAnon /proc/$pid/status; done"
         )
-        return int(stat.get("total_rss") or stat["anon"])
+        return sum(int(line.split()[1]) << 10 for line in told.splitlines())
 
     def ask(self, *arguments: str) -> Any:
         """One command with --json, by the service's own user."""
@@ -201,7 +203,7 @@ def test_after_a_crash_it_answers_again_at_once(service: Service) -> None:
 
     taken = best(crash, BACK_WITHIN_S)
     print(f"kill -9 to the first answer: {taken:.2f} s")
-    assert taken <= BACK_WITHIN_S
+    assert taken <= BACK_WITHIN_S * SLACK
 
 
 def next_start(service: Service, began: float, why: str) -> float:
@@ -282,7 +284,7 @@ def test_a_trainer_that_takes_too_much_memory_ends_alone(service: Service) -> No
     service.take("warm.parquet", 50_000, 400)  # the worker is there: only the trainer is to come
     service.wait(lambda: not service.model()["active_run"], "nothing runs", 60.0)
     pid, before = service.main_pid, service.champion()
-    room = service.anonymous_memory + (15 << 20)  # less than its imports take
+    room = service.anonymous_memory + (60 << 20)  # half of what its imports take
     service.shell(f"systemctl set-property --runtime ct-daemon MemoryMax={room} MemorySwapMax=0")
     try:
         service.ask("trigger")

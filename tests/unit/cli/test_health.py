@@ -58,7 +58,16 @@ def answering(site: Site, monkeypatch: pytest.MonkeyPatch) -> Any:
     [
         (200, {"status": "degraded", "failing": ["m"]}, "degraded: m; 'ct-daemon doctor' says more"),
         (503, {"status": "stuck"}, "stuck"),
-        (503, {"reason": "ledger_broken", "detail": "the disk refused"}, "ledger_broken: the disk refused"),
+        (
+            503,
+            {"reason": "ledger_broken", "detail": "the disk refused"},
+            "ledger_broken: the disk refused; 'ct-daemon doctor' says more",
+        ),
+        (
+            200,
+            {"status": "degraded", "failing": [], "config_error": "ct-daemon.yaml: 1 fault"},
+            "degraded: ct-daemon.yaml: 1 fault; 'ct-daemon doctor' says more",
+        ),
         (500, {}, "error"),
         (404, {"status": "ok"}, "ok"),
     ],
