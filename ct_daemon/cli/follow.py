@@ -146,9 +146,9 @@ def _words(told: Told) -> str | None:
     if told.kind == "move":
         why = ": ".join(str(part) for part in (data["reason"], data["detail"]) if part)
         return printable(f"{data['to']}  {why}".rstrip())
-    if told.kind == "metrics":
-        pairs = (f"{name} {value:.6g}" for name, value in data.items() if isinstance(value, int | float))
-        return printable("  ".join(list(pairs)[:5])) or None
+    if told.kind == "metrics" and isinstance(data.get("value"), int | float):
+        at = "" if data.get("iteration") is None else f" at {data['iteration']}"
+        return printable(f"{data.get('name')} {data['value']:.6g}{at}")
     return None
 
 

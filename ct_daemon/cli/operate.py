@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+import time
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,7 @@ from ct_daemon.cli.common import (
     reports_errors,
     say,
 )
-from ct_daemon.cli.follow import Teller, error_of, follow, say_end
+from ct_daemon.cli.follow import AGAIN_S, LOST_S, Teller, error_of, follow, say_end
 from ct_daemon.config import Config
 from ct_daemon.errors import DaemonUnreachableError
 from ct_daemon.folders import StateFolder
@@ -67,10 +69,8 @@ def trigger(
         raise click.UsageError("--timeout goes with --wait")
     config = loaded(config_path)
     name = model_of(config, model)
-    headers = {} if key is None else {"Idempotency-Key": key}
     try:
-        body = {"force": force, "note": note, "origin": "cli"}
-        reply = call(config, "POST", f"/api/v1/models/{name}/runs", body, **headers)
+        reply = _asked(config, name, key=key, force=force, note=note, again=wait)
     except DaemonUnreachableError as error:
         if error.reason != "not_running":
             raise
@@ -79,6 +79,28 @@ def trigger(
         _show_reply(reply, as_json=as_json)
     if wait:
         _wait(config, reply, timeout_s=timeout, as_json=as_json)
+
+
+def _asked(
+    config: Config, model: str, *, key: str | None, force: bool, note: str, again: bool
+) -> dict[str, Any]:
+    """The daemon's reply. With `again`, a reply that was lost is asked for once more, by a key of the wish's own."""
+    if again and key is None:
+        key = f"wait-{uuid.uuid4().hex}"
+    headers = {} if key is None else {"Idempotency-Key": key}
+    body = {"force": force, "note": note, "origin": "cli"}
+    lost_at: float | None = None
+    while True:
+        try:
+            reply: dict[str, Any] = call(config, "POST", f"/api/v1/models/{model}/runs", body, **headers)
+            return reply
+        except DaemonUnreachableError as error:
+            if not again or (error.reason == "not_running" and lost_at is None):
+                raise
+            lost_at = lost_at or time.monotonic()
+            if time.monotonic() - lost_at > LOST_S:
+                raise
+        time.sleep(AGAIN_S)
 
 
 def _wait(config: Config, reply: dict[str, Any], *, timeout_s: float | None, as_json: bool) -> None:

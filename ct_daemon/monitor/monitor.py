@@ -117,7 +117,7 @@ class Monitor:
         if watch is None:
             return Tick()  # not configured any more
         failpoint("tick.begin")
-        with bound_contextvars(model=model), self._locks.setdefault(model, threading.RLock()):
+        with bound_contextvars(model=model), self._lock(model):
             faults: list[_Fault] = []
             taken = partial(self._owed.add, model)
             for source in watch.sources:
@@ -195,9 +195,13 @@ class Monitor:
             A reference file was put aside; its reason is that of the quarantine.
         """
         watch = self._watch(demand.model)
-        with self._locks[demand.model]:
+        with self._lock(demand.model):
             batches = [self._taker.take_reference(watch, arrival).seq for arrival in reference]
             return self.demand(replace(demand, adopt={**(demand.adopt or {}), "batches": batches}))
+
+    def _lock(self, model: str) -> threading.RLock:
+        """One at a time for each model; a reload may bring new ones."""
+        return self._locks.setdefault(model, threading.RLock())
 
     def _watch(self, model: str) -> Watch:
         if model not in self._watches:

@@ -26,7 +26,7 @@ def reason(api: Api, method: str, path: str, **options: object) -> tuple[int, st
 
 
 def test_without_a_token_nothing_is_told(api: Api) -> None:
-    for path in ("/api/v1/models", RUNS, "/openapi.json", "/nix", "/", "/metrics", "/healthz/", "//healthz"):
+    for path in ("/api/v1/models", RUNS, "/openapi.json", "/nix", "/", "/metrics/", "/healthz/", "//healthz"):
         reply = api.ask("GET", path, token=None)
         assert (reply.status, reply.document["reason"]) == (401, "token_missing")
         assert reply.headers["www-authenticate"] == 'Bearer realm="ct-daemon"'

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from ct_daemon.api import streams
-from ct_daemon.cli import follow
-from ct_daemon.errors import TrainingError
+from ct_daemon.cli import follow, operate
+from ct_daemon.errors import DaemonUnreachableError, TrainingError
 from ct_daemon.testing.fakes import fault
 from tests.unit.cli.conftest import Site
 
@@ -81,22 +81,47 @@ def test_a_run_that_is_cancelled_is_exit_12(working: Site) -> None:
     assert document(working, "trigger", "m", "--wait", code=12)["end"]["state"] == "cancelled"
 
 
-def test_a_hold_is_waited_for_and_told(working: Site) -> None:
+def test_a_hold_is_waited_for_and_told(working: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     working.loop.control.pause("m", "night")
-    asked = threading.Event()
+    told, honest = threading.Event(), follow._words
+
+    def words(one: follow.Told) -> str | None:
+        if one.kind == "waiting":
+            told.set()
+        return honest(one)
 
     def resume() -> None:
-        asked.wait(20)
-        working.loop.until(lambda: "m" in working.loop.woken, "the pause was noticed")
+        assert told.wait(20)
         working.loop.control.resume("m")
         working.loop.monitor.tick("m")
 
-    working.loop.woken.clear()
-    with meanwhile(lambda: _when_waiting(working, resume, asked)):
+    monkeypatch.setattr(follow, "_words", words)
+    with meanwhile(resume):
         said = working.ct("trigger", "m", "--wait", "--timeout", "20", columns=250)
     assert "it starts when" in said
     assert "waits: the model is paused" in said
     assert "succeeded" in said
+
+
+def test_a_reply_that_was_lost_is_asked_for_again_and_is_the_same_wish(
+    working: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(operate, "AGAIN_S", 0.01)
+    honest, keys = operate.call, []
+
+    def call(*arguments: Any, **headers: str) -> Any:
+        reply = honest(*arguments, **headers)
+        keys.append(headers["Idempotency-Key"])
+        if len(keys) < 3:
+            raise DaemonUnreachableError("it broke off", reason="no_answer")
+        return reply
+
+    monkeypatch.setattr(operate, "call", call)
+    found = document(working, "trigger", "m", "--wait", "--timeout", "20")
+    assert found["end"]["state"] == "succeeded"
+    assert len(keys) == 3
+    assert len(set(keys)) == 1
+    assert len(working.loop.runs()) == 2, "asked three times, served once"
 
 
 def _when_waiting(site: Site, work, asked: threading.Event) -> None:

@@ -17,7 +17,7 @@ from scipy import stats
 from ct_daemon.drift import evidence
 from ct_daemon.drift import statistics as s
 from ct_daemon.drift.binning import NumericCells, ordered, quantile_edges
-from ct_daemon.evaluation.degradation import expected_accuracy
+from ct_daemon.evaluation.expected import expected_accuracy
 
 
 def seq(a: int, b: int, modulus: int, n: int) -> np.ndarray:

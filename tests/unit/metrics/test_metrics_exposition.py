@@ -66,7 +66,7 @@ def test_what_a_first_training_leaves(scraped: Make) -> None:
 
 
 def test_a_restart_changes_nothing_that_the_ledger_knows(scraped: Make) -> None:
-    one = scraped(new_data=300)
+    one = scraped(chosen={"new_data": {"rows": 300}})
     one.loop.first_version()
     one.loop.worker.report = DriftReport(baseline_rows=1000, window_rows=200, columns=(score("a", 0.4),))
     for name in ("b", "c", "d"):
