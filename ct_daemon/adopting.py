@@ -91,6 +91,13 @@ def stage(folders: StateFolder, artifact: Path, reference: Sequence[Path]) -> st
             there = "no plain file" if path.exists() else "not there"
             reason = "not_a_regular_file" if path.exists() else "file_missing"
             raise SourceError(f"the reference {path} is {there}; name a data file", reason=reason)
+    owner = folders.root.stat().st_uid if folders.root.exists() else os.geteuid()
+    if owner != os.geteuid():
+        raise StateError(
+            f"the state folder {folders.root} belongs to user {owner}; run this as that user (runuser -u USER -- "
+            "ct-daemon adopt ...), else its daemon could not read what is copied",
+            reason="other_user",
+        )
     draft = folders.adopted / f".{uuid.uuid4().hex}"
     try:
         make_folder(draft / "artifact")
@@ -156,7 +163,12 @@ def remove_unused(folders: StateFolder, used: Iterable[str]) -> None:
     kept, now = frozenset(used), time.time()
     if not folders.adopted.is_dir():
         return
-    for path in folders.adopted.iterdir():
+    try:
+        found = list(folders.adopted.iterdir())
+    except OSError as error:
+        log.warning("leftover.stays", path=folders.relative(folders.adopted), error=str(error))
+        return
+    for path in found:
         try:
             if path.name not in kept and now - path.stat().st_mtime > KEPT_S:
                 shutil.rmtree(path)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+
+STEP_S = 5.0
+"""A clock that falls behind by more than this at once was set back."""
 
 
 def wall() -> datetime:
@@ -34,3 +38,25 @@ def model_time(clock_at: datetime | None, set_at: datetime | None, now: datetime
         return now
     gone_by = timedelta(0) if set_at is None else max(now - set_at, timedelta(0))
     return min(clock_at + gone_by, now)
+
+
+class ClockSteps:
+    """Notices that the wall clock was set back, by a clock that never is.
+
+    Parameters
+    ----------
+    clock, monotonic : callable
+        The wall clock, and seconds that only grow.
+    """
+
+    def __init__(self, clock: Callable[[], datetime], monotonic: Callable[[], float]) -> None:
+        self._clock, self._monotonic = clock, monotonic
+        self._ahead_s = self._measure()
+
+    def back(self) -> bool:
+        """Whether it was set back since this was last asked."""
+        before, self._ahead_s = self._ahead_s, self._measure()
+        return self._ahead_s < before - STEP_S
+
+    def _measure(self) -> float:
+        return self._clock().timestamp() - self._monotonic()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from datetime import datetime
 import structlog
 from sqlalchemy import Connection
 
+from ct_daemon import views
 from ct_daemon.adopting import as_arrival, refuse_unfit, staged
 from ct_daemon.config import ModelSettings
 from ct_daemon.errors import (
@@ -47,7 +47,6 @@ log = structlog.get_logger(__name__)
 
 STALLED_AFTER_S = 60.0
 """A loop that shows nothing for so long counts as stalled."""
-DEMAND_ID = re.compile(r"d-[0-9a-f]{12}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -217,7 +216,9 @@ class Control:
             note=note,
             adopt={"digest": digest},
         )
-        arrivals = [as_arrival(shop.folders, path) for path in adoption.reference]
+        arrivals = (
+            as_arrival(shop.folders, path) for path in adoption.reference
+        )  # each copied when it is taken
         recorded, is_new, decision = self._monitor.adopt(demand, arrivals)
         log.info("demand.acknowledged", model=model, demand=recorded.id, origin=origin, run=recorded.run_id)
         return Ticket(demand=recorded, is_new=is_new, decision=decision, verdict=_verdict(recorded, decision))
@@ -300,6 +301,20 @@ class Control:
         """End a run before it goes live."""
         return self._executor.cancel(run_id)
 
+    def withdraw(self, demand_id: str) -> Demand:
+        """Take a wish back that waits for its run; doing it twice is harmless.
+
+        Raises
+        ------
+        ConflictError
+            `demand_served`: a run serves it already.
+        """
+        with self._store.write() as tx:
+            demand = self._store.demands.cancel(tx, demand_id)
+        log.info("demand.withdrawn", model=demand.model, demand=demand.id)
+        self._wake(demand.model)
+        return demand
+
     def pause(self, model: str, reason: str = "") -> None:
         """No run starts until resumed; demands wait in the ledger, a run under way goes on."""
         shop = self._shop(model)
@@ -360,7 +375,7 @@ class Control:
 
     def _is_free(self, demand_id: str) -> bool:
         """Whether a demand may get this id: it looks like one of ours and names no other demand."""
-        if not DEMAND_ID.fullmatch(demand_id):
+        if not views.DEMAND_ID.fullmatch(demand_id):
             return False
         with self._store.read() as tx:
             return not self._store.demands.of(tx, [demand_id])

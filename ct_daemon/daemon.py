@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -25,7 +26,7 @@ from apscheduler.schedulers.background import BackgroundScheduler
 
 from ct_daemon import spool
 from ct_daemon.backups import deleting
-from ct_daemon.clock import wall
+from ct_daemon.clock import ClockSteps, wall
 from ct_daemon.commands import Command, Commands, answer
 from ct_daemon.config import Config, ModelSettings
 from ct_daemon.control import Control, Reloaded
@@ -64,6 +65,8 @@ RETRY_S, LONGEST_RETRY_S = 1.0, 60.0
 """A look that failed is repeated after so long, twice as long each time up to the longest."""
 LONGEST_NAP_S = 3600.0
 """A decision that time alone would change is looked at again at least this often, whatever the clocks say."""
+ADOPT_S = 60.0
+"""Beside what the worker may take, for a wish to adopt that waited for the start."""
 STOP_MARGIN_S = 30.0
 """A stop takes at most `limits.drain` and so long: trainers and the worker are ended, answers are finished."""
 LAST_TICK_S = 8.0
@@ -103,6 +106,7 @@ class Daemon:
         self._commands = Commands()
         self._broken: StateError | None = None
         self._due = Due()
+        self._steps = ClockSteps(clock, time.monotonic)
         self._closing = threading.Event()
         self.ready = threading.Event()
         """Set when everything has started."""
@@ -186,6 +190,8 @@ class Daemon:
     def _start(self) -> None:
         with self._store.write() as tx:
             self._store.models.ensure(tx, tuple(self._config.models))
+            known = {state.model for state in self._store.models.all(tx)}
+            self._store.models.forget_schedules(tx, known - self._config.models.keys())
         clean_staging(self._folders.staging)
         end_trainers(self._store)
         reconcile(self._parts.shops)
@@ -236,9 +242,19 @@ class Daemon:
         """The next thing to do; until it comes, the watchdog is fed as long as the loop makes progress."""
         while True:
             self._vitals.look()
+            if self._steps.back():
+                self._plan_anew()
             command = self._commands.next(self._vitals.wake_s)
             if command is not None:
                 return command
+
+    def _plan_anew(self) -> None:
+        """The wall clock was set back: what was planned by it would come late by as much. All of it comes now."""
+        log.warning("clock.set_back")
+        for job in self._scheduler.get_jobs():
+            self._scheduler.modify_job(job.id, next_run_time=self._clock())
+        for model in self._parts.watches:
+            self._due.add(model)
 
     def _retrain(self) -> bool:
         """Record the wish of a SIGUSR1; whether that is done. Until then it stays the same wish."""
@@ -297,9 +313,10 @@ class Daemon:
         self._notifier.reloading()
         try:
             change = read_change(self._path, self._config)
-            self._parts.api.reload_secrets(change.config.hooks)
             with self._store.write() as tx:
                 self._store.models.ensure(tx, change.told.added)
+                self._store.models.forget_schedules(tx, change.told.removed)
+            self._parts.api.reload_secrets(change.config.hooks)
             self._take_over(change)
         except CtDaemonError as error:
             faults = [str(fault) for fault in error.faults] if isinstance(error, ConfigError) else []
@@ -383,6 +400,7 @@ class Daemon:
 
     def _tick_for_ever(self) -> None:
         failures: Counter[str] = Counter()
+        self._parts.pulse.claim()
         while (due := self._take_due()) is not None:
             model, only_if_new = due
             try:
@@ -424,13 +442,17 @@ class Daemon:
             try:
                 if wish is None:
                     raise UnknownNameError("it holds no wish for a run", reason="no_wish")
+                if wish.adopt is not None:  # its rows are read first; a start may take so long
+                    self._notifier.extend(ADOPT_S + 3 * self._config.limits.worker_time)
                 self._parts.control.take_wish(wish)
             except StateError:
                 raise
             except WorkerError as error:  # nothing is known against the wish: it is taken later
                 log.warning("spool.waits", file=path.name, reason=error.reason, error=str(error))
                 continue
-            except CtDaemonError as error:
+            except Exception as error:  # whatever one wish meets, the start and the others go on
+                if not isinstance(error, CtDaemonError):
+                    log.exception("spool.broke", file=path.name)
                 log.error("spool.refused", file=path.name, error=str(error))
                 path.replace(path.with_suffix(".refused"))
                 continue

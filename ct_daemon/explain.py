@@ -28,7 +28,7 @@ RULES = {
     Rule.RUN_ACTIVE: "one run at a time, and one is under way",
     Rule.JOINED: "a run that has not read its data yet serves the demand",
     Rule.TOO_FEW_ROWS: "too few labelled rows to train on",
-    Rule.COOLDOWN: "rest after a useful run or a rollback; a ceiling passes over it",
+    Rule.COOLDOWN: "rest after a useful run (a ceiling passes over it) or a rollback",
     Rule.BACK_OFF: "longer and longer waits after failed and rejected runs",
     Rule.BUDGET: "no more runs in this period",
     Rule.COALESCING: "waiting for evidence to settle, so that one run answers all of it; a ceiling passes over it",

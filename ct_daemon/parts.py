@@ -215,7 +215,7 @@ def watch_of(
         triggers=tuple(triggers),
         policy=policy,
         windows=1 if chosen.concept_drift is None else chosen.concept_drift.looks_at,
-        labels=1 if chosen.performance_drop is None else chosen.performance_drop.labels,
+        labels=None if chosen.performance_drop is None else chosen.performance_drop.labels,
         timetable=timetable,
     )
 

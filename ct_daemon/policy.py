@@ -14,7 +14,7 @@ no  applies when                                                verdict        r
     demand only)
 5   fewer labelled rows than a training needs                   HOLD           TOO_FEW_ROWS
 6   a person asked (serves all waiting demands)                 START          DEMANDED
-7   cooldown after the last useful run or rollback (*)          HOLD           COOLDOWN
+7   cooldown after the last useful run (*) or rollback          HOLD           COOLDOWN
 8   back-off: k failed or rejected runs since the last          HOLD           BACK_OFF
     useful one; min(longest, first * 2^(k-1)) after the
     end of the last of them; cancelled ones don't count
@@ -176,13 +176,13 @@ class Policy:
     def _cooldown(self, case: _Case) -> _Answer | None:
         since: dict[datetime, str] = {}
         useful = next((run for run in reversed(case.situation.past) if run.end is RunEnd.USEFUL), None)
-        if useful is not None:
+        if useful is not None and not case.situation.ceiling:
             since[useful.ended_at] = f"run {useful.id} ended {moment(useful.ended_at)}"
         rollback_at = case.situation.last_rollback_at
         if rollback_at is not None:
             since[rollback_at] = f"the rollback of {moment(rollback_at)}"
         ends_at = free_at(case.now, since, self.cooldown_s)
-        if ends_at == case.now or case.situation.ceiling:
+        if ends_at == case.now:
             return None
         return _hold(
             Rule.COOLDOWN,

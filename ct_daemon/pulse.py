@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -26,24 +27,36 @@ class Pulse:
         self._beats = 0
         self._moved_at = now()
         self._fed: int | None = None
+        self._owner: int | None = None
 
     # --- in the loop's thread -----------------------------------------------------------------------------------
 
+    def claim(self) -> None:
+        """This thread is the loop: what others do with the same rooms says nothing of it any more."""
+        self._owner = threading.get_ident()
+        self.beat()
+
     def beat(self) -> None:
         """Something was done; the loop is busy."""
-        self._idle, self._until = False, float("-inf")
-        self._moved()
+        if self._mine():
+            self._idle, self._until = False, float("-inf")
+            self._moved()
 
     def rest(self) -> None:
         """The loop waits for work, however long."""
-        self._moved()
-        self._idle = True
+        if self._mine():
+            self._moved()
+            self._idle = True
+
+    def _mine(self) -> bool:
+        return self._owner is None or self._owner == threading.get_ident()
 
     @contextmanager
     def waiting(self, limit_s: float) -> Iterator[None]:
         """The block waits for something that ends within `limit_s` seconds by itself."""
-        self._moved()
-        self._until = self._now() + limit_s
+        if self._mine():
+            self._moved()
+            self._until = self._now() + limit_s
         try:
             yield
         finally:

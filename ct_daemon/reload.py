@@ -62,7 +62,9 @@ def _in_force(path: Path, old: Config, new: Config) -> Config:
     stays["limits"] = old.limits.model_copy(update={"drain": new.limits.drain})
     mixed = new.model_copy(update=stays)
     try:
-        type(mixed).model_validate(mixed.model_dump())  # the new models with the old state folder
+        type(mixed).model_validate(
+            mixed.model_dump(exclude_unset=True)
+        )  # the new models with the old state folder
     except ValidationError as error:
         said = "; ".join(str(fault["msg"]) for fault in error.errors())
         raise ConfigError(

@@ -311,8 +311,10 @@ class Observation:
     """None where no label of rows that the live version scored is known."""
     slot: Slot | None = None
     """The slot of the schedule that waits for a run."""
+    next_slot: datetime | None = None
+    """When the next one is due (wall clock)."""
     next_slot_at: datetime | None = None
-    """When the next one is due (model time)."""
+    """The same moment in model time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,15 +11,16 @@ from sqlalchemy import Connection
 
 from ct_daemon.codec import plain
 from ct_daemon.errors import UnknownNameError
-from ct_daemon.evaluation.degradation import matured, quality_of
+from ct_daemon.evaluation.degradation import quality_of
 from ct_daemon.store.store import Store
 from ct_daemon.types import Batch, BatchStatus, Demand, Deployment, Run
 
 T = TypeVar("T")
 
 RUN_ID = re.compile(r"r-[0-9a-f]{12}")
+DEMAND_ID = re.compile(r"d-[0-9a-f]{12}")
 RECENT_ROWS = 1000
-"""Quality of late is told over at most so many labelled rows."""
+"""Quality of late is told over so many labelled rows, whole files."""
 
 
 def model_document(store: Store, tx: Connection, model: str) -> dict[str, Any]:
@@ -50,14 +51,13 @@ def model_document(store: Store, tx: Connection, model: str) -> dict[str, Any]:
 
 def _live_quality(store: Store, tx: Connection, model: str, live: Deployment | None) -> dict[str, Any]:
     """How the live version does on labels that came since, overall and lately, and how it did when it was made."""
-    outcomes = () if live is None else store.feedback.outcomes(tx, model, version=live.version)
-    rows = sum(outcome.rows for outcome in outcomes)
+    rows, error_sum = (0, 0.0) if live is None else store.feedback.totals(tx, model, live.version)
     version = None if live is None else store.versions.find(tx, model, live.version)
     trained = None if version is None else version.quality
-    recent = matured(outcomes, RECENT_ROWS)
+    recent = () if live is None else store.feedback.newest(tx, model, live.version, RECENT_ROWS)
     lately = None if trained is None else quality_of(trained.metric, recent, trained)
     return {
-        "live_error": None if rows == 0 else sum(o.error_sum for o in outcomes) / rows,
+        "live_error": None if rows == 0 else error_sum / rows,
         "live_labelled_rows": rows,
         "quality": {
             "metric": None if trained is None else trained.metric,

@@ -10,10 +10,11 @@ from fastapi import APIRouter, Body
 
 from ct_daemon import views
 from ct_daemon.api import documents as shapes
+from ct_daemon.api import looking
 from ct_daemon.api.access import Admin, Trigger
 from ct_daemon.api.models import model_answer
 from ct_daemon.api.problems import Document, described
-from ct_daemon.api.services import ModelName, RunId, With, ticket_document
+from ct_daemon.api.services import DemandId, ModelName, RunId, With, ticket_document
 
 log = structlog.get_logger(__name__)
 
@@ -67,6 +68,17 @@ def cancel(caller: Admin, rooms: With, run_id: RunId) -> Document:
     run = rooms.control.cancel(run_id)
     log.info("api.cancelled", run=run_id, caller=caller.name)
     return Document(views.run_document(run), status_code=202)
+
+
+@router.post(
+    "/demands/{demand_id}/cancel",
+    responses={200: {"model": shapes.DemandDocument}, **described(404, 409, 422)},
+)
+def withdraw(caller: Admin, rooms: With, demand_id: DemandId) -> Document:
+    """Take back a wish that waits for its run."""
+    rooms.control.withdraw(demand_id)
+    log.info("api.withdrawn", demand=demand_id, caller=caller.name)
+    return Document(looking.demand_with_answer(rooms.store, demand_id))
 
 
 @router.post(

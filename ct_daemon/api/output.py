@@ -25,7 +25,8 @@ MAX_METRICS_BYTES = 64 * 1024
 def read_piece(folders: StateFolder, run_id: str, name: str, offset: int, limit: int) -> tuple[bytes, int]:
     """At most `limit` bytes from `offset` on, and the size of all there is; nothing and 0 where there is no file."""
     piece, total = b"", 0
-    for folder in (folders.run(run_id), folders.work(run_id)):
+    places = [folders.run(run_id)] if name == METRICS else [folders.run(run_id), folders.work(run_id)]
+    for folder in places:
         found, size = _read(folder / name, max(offset - total, 0), limit - len(piece))
         piece += found
         total += size

@@ -25,6 +25,7 @@ from ct_daemon.errors import (
     SourceError,
     StateError,
     UnknownNameError,
+    WorkerError,
 )
 
 KIND = "application/problem+json"
@@ -159,6 +160,8 @@ def _status_of(error: Exception) -> int:
         return 404
     if isinstance(error, ConflictError):
         return 409
+    if isinstance(error, WorkerError):
+        return 503
     if isinstance(error, StateError):
         return 507 if error.reason == "disk_full" else 503
     if isinstance(error, DeployError):

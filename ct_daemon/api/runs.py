@@ -11,13 +11,11 @@ from ct_daemon import views
 from ct_daemon.api import documents as shapes
 from ct_daemon.api import looking, output
 from ct_daemon.api.access import needs
-from ct_daemon.api.problems import Document, clipped, described
+from ct_daemon.api.problems import Document, described
 from ct_daemon.api.progress import Position, Progress
-from ct_daemon.api.services import ModelName, RunId, With
+from ct_daemon.api.services import DemandId, ModelName, RunId, With
 from ct_daemon.api.streams import DESCRIBED, StreamAnswer
 from ct_daemon.api.tokens import Scope
-from ct_daemon.control import DEMAND_ID
-from ct_daemon.errors import UnknownNameError
 from ct_daemon.pipeline.states import TERMINAL, RunState
 
 router = APIRouter(
@@ -76,24 +74,15 @@ def follow_run(rooms: With, run_id: RunId, last: shapes.LastEvent = None) -> Res
 
 
 @router.get("/demands/{demand_id}", responses={200: {"model": shapes.DemandDocument}})
-def get_demand(rooms: With, demand_id: str) -> Document:
+def get_demand(rooms: With, demand_id: DemandId) -> Document:
     """A wish, the run that serves it, and why it waits if none does."""
-    return Document(looking.demand_with_answer(rooms.store, _possible_demand(demand_id)))
+    return Document(looking.demand_with_answer(rooms.store, demand_id))
 
 
 @router.get("/demands/{demand_id}/events", response_class=Response, responses=DESCRIBED)
-def follow_demand(rooms: With, demand_id: str, last: shapes.LastEvent = None) -> Response:
+def follow_demand(rooms: With, demand_id: DemandId, last: shapes.LastEvent = None) -> Response:
     """Why a wish waits, then the run that serves it until it ends (Server-Sent Events)."""
-    demand_id, position = _possible_demand(demand_id), Position.parse(last)
+    position = Position.parse(last)
     return StreamAnswer(
         rooms.streams, Progress(rooms.store, rooms.folders, demand_id=demand_id, position=position)
     )
-
-
-def _possible_demand(demand_id: str) -> str:
-    if not DEMAND_ID.fullmatch(demand_id):
-        raise UnknownNameError(
-            f"there is no demand {clipped(demand_id)!r}: check the id that the trigger was acknowledged with",
-            reason="unknown_demand",
-        )
-    return demand_id

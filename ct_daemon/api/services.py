@@ -15,6 +15,7 @@ from ct_daemon.api.streams import Streams
 from ct_daemon.api.webhooks import Hook
 from ct_daemon.codec import plain
 from ct_daemon.control import Control, Ticket
+from ct_daemon.errors import UnknownNameError
 from ct_daemon.folders import StateFolder
 from ct_daemon.store.store import Store
 
@@ -50,8 +51,18 @@ def _possible_run(run_id: str) -> str:
     return views.require_run_id(clipped(run_id))
 
 
+def _possible_demand(demand_id: str) -> str:
+    if not views.DEMAND_ID.fullmatch(demand_id):
+        raise UnknownNameError(
+            f"there is no demand {clipped(demand_id)!r}: check the id that the trigger was acknowledged with",
+            reason="unknown_demand",
+        )
+    return demand_id
+
+
 ModelName = Annotated[str, Depends(_known_model)]
 RunId = Annotated[str, Depends(_possible_run)]
+DemandId = Annotated[str, Depends(_possible_demand)]
 
 
 def ticket_document(ticket: Ticket) -> dict[str, Any]:

@@ -20,10 +20,12 @@ FORMAT = 1
 CHUNK_BYTES = 1 << 20
 PARTS = (
     LEDGER,
+    "adopted",
     "batches",
     "predictions",
     "profiles",
     "quarantine",
+    "runs",
     "snapshots",
     "spool",
     "versions",

@@ -114,16 +114,19 @@ def _copied(state: Path, content: Path) -> dict[str, Entry]:
 
 def _copy_all(state: Path, content: Path) -> Iterator[tuple[str, Entry]]:
     # Wishes first: one that the daemon takes meanwhile is in the ledger's copy too, where its key makes it one.
-    for path, _ in spool.waiting(state / "spool"):
+    wanted: list[Reference] = []
+    for path, wish in spool.waiting(state / "spool"):
         name = f"spool/{path.name}"
         try:
             yield name, copy_file(path, content / name)
         except FileNotFoundError:
             continue  # taken
+        if wish is not None and wish.adopt is not None:
+            wanted.append(Reference(path=f"adopted/{wish.adopt}", is_folder=True))
     ledger = content / LEDGER
     copy_ledger(state / LEDGER, ledger)
     yield LEDGER, {"sha256": file_digest(ledger), "size": ledger.stat().st_size}
-    for reference in references(ledger):
+    for reference in (*references(ledger), *wanted):
         for name in _files_of(state, reference):
             if not (content / name).exists():
                 try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +19,15 @@ from ct_daemon.cli.common import (
     reports_errors,
     say,
 )
+from ct_daemon.cli.follow import Teller, follow
 from ct_daemon.config import Config
 from ct_daemon.errors import ConflictError, DaemonUnreachableError, TrainingError
 from ct_daemon.folders import StateFolder
-from ct_daemon.pipeline.states import TERMINAL, RunState
+from ct_daemon.pipeline.states import RunState
 from ct_daemon.store.store import NAME as LEDGER
 from ct_daemon.store.store import Store
 from ct_daemon.terminal import printable
 
-POLL_S = 0.5
 EXTRA_S = 60.0
 """For an answer, beyond what reading the reference may take."""
 
@@ -86,7 +85,7 @@ def adopt(
             raise
         reply = _spooled(folders, name, digest, note)
     if wait and reply["verdict"] != "spooled":
-        reply["ended"] = _ended(config, reply)
+        reply["ended"] = _ended(config, reply, quiet=as_json)
     if as_json:
         print_json(reply)
         return
@@ -124,7 +123,7 @@ def _spooled(folders: StateFolder, model: str, digest: str, note: str) -> dict[s
     }
 
 
-def _ended(config: Config, reply: dict[str, Any]) -> dict[str, Any]:
+def _ended(config: Config, reply: dict[str, Any], *, quiet: bool) -> dict[str, Any]:
     """The run once it has ended.
 
     Raises
@@ -132,26 +131,18 @@ def _ended(config: Config, reply: dict[str, Any]) -> dict[str, Any]:
     TrainingError
         With the run's reason, if it did not bring the model under care.
     """
-    run = reply["run"]
-    while run is None:  # it waits for its run
-        found = call(config, "GET", f"/api/v1/models/{reply['model']}/runs")["runs"]
-        run = next((one["id"] for one in found if reply["id"] in _served(config, one["id"])), None)
-        time.sleep(POLL_S)
-    while True:
-        document: dict[str, Any] = call(config, "GET", f"/api/v1/runs/{run}")
-        if RunState(document["state"]) in TERMINAL:
-            break
-        time.sleep(POLL_S)
+    with Teller() as tell:
+        end = follow(config, reply["id"], timeout_s=None, tell=(lambda told: None) if quiet else tell)
+    run = end.get("id")
+    if run is None:
+        raise TrainingError(f"{reply['id']}: {end['state']}", reason=end["state"])
+    document: dict[str, Any] = call(config, "GET", f"/api/v1/runs/{run}")
     if document["state"] != RunState.SUCCEEDED:
         raise TrainingError(
             f"run {run}: {document['state']}, {document['detail']}",
             reason=document["reason"] or document["state"],
         )
     return document
-
-
-def _served(config: Config, run: str) -> list[str]:
-    return [demand["id"] for demand in call(config, "GET", f"/api/v1/runs/{run}").get("demands", ())]
 
 
 def _tell(model: str, reply: dict[str, Any]) -> None:

@@ -32,7 +32,7 @@ from ct_daemon.store.store import NAME as LEDGER
 from ct_daemon.store.store import Store
 from ct_daemon.terminal import printable
 from ct_daemon.types import Demand
-from ct_daemon.views import require_run_id
+from ct_daemon.views import DEMAND_ID, require_run_id
 
 _VERDICTS = {
     "start": ("green", "a run starts"),
@@ -161,16 +161,21 @@ def _asked_before(config: Config, model: str, key: str | None) -> Demand | None:
 
 
 @click.command()
-@click.argument("run_id")
+@click.argument("run_or_demand")
 @config_option
 @json_option
 @reports_errors
-def cancel(run_id: str, *, config_path: Path, as_json: bool) -> None:
-    """End run RUN_ID before it goes live."""
+def cancel(run_or_demand: str, *, config_path: Path, as_json: bool) -> None:
+    """End run RUN_OR_DEMAND (r-...) before it goes live, or take back a wish (d-...) that waits for its run."""
     config = loaded(config_path)
-    reply = call(config, "POST", f"/api/v1/runs/{require_run_id(run_id)}/cancel")
+    is_demand = DEMAND_ID.fullmatch(run_or_demand) is not None
+    kind = "demands" if is_demand else "runs"
+    which = run_or_demand if is_demand else require_run_id(run_or_demand)
+    reply = call(config, "POST", f"/api/v1/{kind}/{which}/cancel")
     if as_json:
         print_json(reply)
+    elif is_demand:
+        say(f"{reply['id']}: is taken back")
     else:
         say(f"{reply['id']}: is being cancelled (was {reply['state']})")
 

@@ -81,12 +81,12 @@ class NewDataTrigger(Strict):
     max_rows: int | None = Field(
         default=None,
         ge=1,
-        description="Ceiling: rows since the last training, labelled or not; cooldown does not hold it.",
+        description="Ceiling: rows since the last training, labelled or not; a run's cooldown does not hold it.",
     )
     max_age: Duration | None = Field(
         default=None,
         gt=0,
-        description="Ceiling: age of the live version since its training; cooldown does not hold it.",
+        description="Ceiling: age of the live version since its training; a run's cooldown does not hold it.",
     )
 
     @model_validator(mode="after")

@@ -32,20 +32,6 @@ class Drop:
     noise: float
 
 
-def matured(outcomes: Sequence[Outcome], rows: int) -> tuple[Outcome, ...]:
-    """The newest outcomes that together have at most so many labelled rows; the newest one whatever its size.
-
-    Newest first.
-    """
-    taken: list[Outcome] = []
-    for outcome in reversed(outcomes):
-        if taken and sum(o.rows for o in taken) + outcome.rows > rows:
-            break
-        if outcome.rows:
-            taken.append(outcome)
-    return tuple(taken)
-
-
 def quality_of(metric: str, outcomes: Sequence[Outcome], reference: Quality | None = None) -> Quality | None:
     """The outcomes in a metric, with a 95 % interval; None without rows, or if sums can't tell this metric.
 

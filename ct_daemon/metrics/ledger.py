@@ -17,7 +17,7 @@ from sqlalchemy import Connection
 from ct_daemon import views
 from ct_daemon.config import ConceptDriftTrigger
 from ct_daemon.errors import CtDaemonError
-from ct_daemon.evaluation.degradation import matured, quality_of
+from ct_daemon.evaluation.degradation import quality_of
 from ct_daemon.metrics.columns import Digest, digest
 from ct_daemon.monitor.watch import Watch
 from ct_daemon.pipeline.states import TERMINAL, RunState
@@ -134,12 +134,17 @@ class LedgerState:
             raise
 
     def _look(self, tx: Connection, touched: set[str]) -> State:
-        models = tuple(self._watches)
+        watches = dict(self._watches)  # a reload may exchange them meanwhile
+        models = tuple(watches)
+        for kept in (self._labels, self._recent):
+            for gone in kept.keys() - watches.keys():
+                del kept[gone]
         seen = overview.overview(tx, failed=FAILED, succeeded=RunState.SUCCEEDED)
         self._cursor.go_on(tx)
         for model in models:
             live = seen.live.get(model)
-            self._look_at_labels(tx, model, live, again=model in touched)
+            later = watches[model].settings.labels is not None
+            self._look_at_labels(tx, model, live, later=later, again=model in touched)
         return State(
             overview=seen,
             batches=dict(self._cursor.batches),
@@ -151,15 +156,19 @@ class LedgerState:
             },
         )
 
-    def _look_at_labels(self, tx: Connection, model: str, live: Live | None, *, again: bool) -> None:
-        if self._watches[model].settings.labels is not None and (again or model not in self._labels):
+    def _look_at_labels(
+        self, tx: Connection, model: str, live: Live | None, *, later: bool, again: bool
+    ) -> None:
+        """`later`: labels come in files of their own, so that they may be behind."""
+        if not later:
+            self._labels.pop(model, None)
+        elif again or model not in self._labels:
             self._labels[model] = overview.labels_of(tx, model)
         known = self._recent.get(model)
         if live is None or live.quality is None:
             self._recent.pop(model, None)
         elif again or known is None or known.deployment != live.deployment:
-            outcomes = overview.newest_outcomes(tx, model, live.version)
-            newest = matured(outcomes, views.RECENT_ROWS)
+            newest = self._store.feedback.newest(tx, model, live.version, views.RECENT_ROWS)
             recent = quality_of(live.quality.metric, newest, live.quality)
             self._recent[model] = Recent(
                 deployment=live.deployment,

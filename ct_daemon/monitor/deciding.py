@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import Connection
 from structlog.contextvars import bound_contextvars
 
-from ct_daemon.evaluation.degradation import matured, quality_of
+from ct_daemon.evaluation.degradation import quality_of
 from ct_daemon.failpoints import failpoint
 from ct_daemon.monitor.slots import note_slots, skip_if_paused
 from ct_daemon.monitor.watch import Watch
@@ -82,7 +82,7 @@ class Decider:
             next_slot = note_slots(self._store, tx, model, watch.timetable, wall=wall, since=self._since)
             observation, situation = self._look(tx, watch, now)
             if next_slot is not None:
-                observation = replace(observation, next_slot_at=now + (next_slot - wall))
+                observation = replace(observation, next_slot=next_slot, next_slot_at=now + (next_slot - wall))
             answers = [trigger.evaluate(observation, now) for trigger in watch.triggers]
             firings = tuple(a for a in answers if isinstance(a, Firing))
             quiet = tuple(a for a in answers if isinstance(a, Quiet))
@@ -130,8 +130,9 @@ class Decider:
             at=self._clock(),
         )
         self._store.demands.serve(tx, decision.serves, run.id)
-        self._store.firings.answer(tx, decision.model, run.id)
-        self._store.slots.serve(tx, decision.model, run.id)
+        if not adopts:  # else nothing is trained: what asks for a training still waits for one
+            self._store.firings.answer(tx, decision.model, run.id)
+            self._store.slots.serve(tx, decision.model, run.id)
         self._store.decisions.attach_run(tx, recorded.seq, run.id)
         return self._store.decisions.get(tx, recorded.seq)
 
@@ -175,7 +176,7 @@ class Decider:
             demands=store.demands.pending(tx, model),
             windows=windows,
             trained_at=None if deployment is None else self._trained_at(tx, deployment),
-            performance=None if deployment is None else self._performance(tx, watch, deployment),
+            performance=self._performance(tx, watch, deployment),
             slot=store.slots.waiting(tx, model),
         )
         situation = Situation(
@@ -202,13 +203,15 @@ class Decider:
         version = self._store.versions.get(tx, deployment.model, deployment.version)
         return self._store.runs.get(tx, version.run_id).decided_at
 
-    def _performance(self, tx: Connection, watch: Watch, deployment: Deployment) -> Performance | None:
-        """The live version on its newest matured labels, beside how it did when it was made."""
+    def _performance(self, tx: Connection, watch: Watch, deployment: Deployment | None) -> Performance | None:
+        """The live version on its newest matured labels, beside how it did when it was made; None where
+        no trigger asks for it."""
+        if deployment is None or watch.labels is None:
+            return None
         reference = self._store.versions.get(tx, deployment.model, deployment.version).quality
         if reference is None:
             return None
-        outcomes = self._store.feedback.outcomes(tx, deployment.model, version=deployment.version)
-        newest = matured(outcomes, watch.labels)
+        newest = self._store.feedback.newest(tx, deployment.model, deployment.version, watch.labels)
         live = quality_of(reference.metric, newest, reference)
         if live is None:
             return None

@@ -7,7 +7,7 @@ into memory only, so that a crash between any two lines costs nothing: the next 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -183,7 +183,7 @@ class Monitor:
         return min(waits, default=None)
 
     def adopt(
-        self, demand: Demand, reference: Sequence[Arrival]
+        self, demand: Demand, reference: Iterable[Arrival]
     ) -> tuple[Demand, bool, RecordedDecision | None]:
         """Take reference rows like any other, then put the wish that they belong to into the ledger and answer it.
 

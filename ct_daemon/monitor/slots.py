@@ -45,6 +45,7 @@ def note_slots(
         When this daemon started: slots before it were missed.
     """
     if timetable is None:
+        store.models.forget_schedules(tx, (model,))
         store.slots.skip(tx, model, "no_schedule", "the schedule was taken out of the settings")
         return None
     calendar, state = timetable.calendar, store.models.state(tx, model)

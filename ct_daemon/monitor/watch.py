@@ -22,8 +22,8 @@ class Watch:
     policy: Policy
     windows: int = 1
     """So many of the newest drift windows the triggers look at."""
-    labels: int = 1000
-    """Of so many matured labels, at most, the performance is told."""
+    labels: int | None = None
+    """The performance is told on so many matured labels; None if no trigger asks for it."""
     timetable: Timetable | None = None
     """The schedule, if there is one."""
 

@@ -41,7 +41,7 @@ def refuse_second(store: Store, tx: Connection, model: str) -> None:
     if waiting or (active is not None and active.trigger == ADOPT):
         other = f"demand {waiting[0]}" if waiting else f"run {active.id if active else ''}"
         raise ConflictError(
-            f"{model} is about to adopt another model ({other}); wait for it, or cancel it",
+            f"{model} is about to adopt another model ({other}); wait for it, or end it with 'ct-daemon cancel'",
             reason="adopt_waiting",
         )
 

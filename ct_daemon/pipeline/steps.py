@@ -66,7 +66,11 @@ def snapshotting(shop: Workshop, run: Run) -> Move:
     return Move(
         to=RunState.VALIDATING,
         snapshot=snapshot.digest,
-        results={"last_seq": snapshot.last_seq, "snapshot": {"parts": len(parts), "rows": rows}}
+        results={
+            "settings": _settings(shop),
+            "last_seq": snapshot.last_seq,
+            "snapshot": {"parts": len(parts), "rows": rows},
+        }
         | ({ADOPT: wish} if wish else {}),
         record=lambda tx: shop.store.versions.snapshot_add(tx, snapshot, rows),
         failpoint="snapshot.recorded",
@@ -246,6 +250,7 @@ def _train(shop: Workshop, run: Run, verb: str, version: int | None = None) -> T
     """Run one trainer process for this run."""
     limits = shop.settings.training.limits
     spec = _spec(shop, run, verb, version)
+    keep_output(shop.folders, run.id, verb)  # of a try that a crash cut short
     head_output(shop.folders, run.id, verb, shop.clock())
     try:
         return shop.trainer.run(
@@ -255,8 +260,23 @@ def _train(shop: Workshop, run: Run, verb: str, version: int | None = None) -> T
         keep_output(shop.folders, run.id, verb)
 
 
-def _spec(shop: Workshop, run: Run, verb: str, version: int | None = None) -> TrainSpec:
+def _settings(shop: Workshop) -> dict[str, Any]:
+    """What a version is made by.
+
+    It is recorded, so that a run that a restart or a reload cuts in two ends as it began: else another trainer than
+    the one that was judged could make what goes live.
+    """
     training = shop.settings.training
+    return {
+        "trainer": dict(training.trainer),
+        "metric": shop.settings.metric,
+        "holdout": training.holdout,
+        "refit": training.refit,
+    }
+
+
+def _spec(shop: Workshop, run: Run, verb: str, version: int | None = None) -> TrainSpec:
+    began_with = run.results.get("settings") or _settings(shop)
     champion, last_seq = _champion(shop)
     return TrainSpec(
         verb=verb,
@@ -267,11 +287,11 @@ def _spec(shop: Workshop, run: Run, verb: str, version: int | None = None) -> Tr
         workdir=str(shop.folders.work(run.id)),
         task=shop.settings.data.task,
         contract=_contract(run),
-        metric=shop.settings.metric,
-        holdout=training.holdout,
-        refit=training.refit and not adopts(run),
+        metric=began_with["metric"],
+        holdout=began_with["holdout"],
+        refit=began_with["refit"] and not adopts(run),
         adopted=adopts(run),
-        trainer=training.trainer,
+        trainer=began_with["trainer"],
         run_folder=str(shop.folders.run(run.id)),
         champion=champion,
         champion_last_seq=last_seq,

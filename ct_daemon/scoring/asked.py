@@ -18,10 +18,12 @@ import pyarrow.parquet as pq
 
 from ct_daemon.artifacts import load_model
 from ct_daemon.dataset.frames import to_frame
+from ct_daemon.errors import TrainingError
 from ct_daemon.evaluation.metrics import class_names
 from ct_daemon.importing import function_named, import_from
 from ct_daemon.predictors.asking import PREDICTION
 from ct_daemon.predictors.spec import KEY, Predictor, predictor_in
+from ct_daemon.processes.become import NOT_STARTED_EXIT
 from ct_daemon.scoring.predict import in_order
 from ct_daemon.types import ColumnKind, Task
 
@@ -31,7 +33,13 @@ def main(verb: str, spec_path: str, result_path: str) -> int:
     spec = json.loads(Path(spec_path).read_bytes())
     features = {name: ColumnKind(kind) for name, kind in spec["features"].items()}
     frame = to_frame(pq.read_table(spec["rows"]), features)
-    answers = np.asarray(_answers(predictor_in({KEY: spec[KEY]}), Path(spec["artifact"]), frame))
+    try:
+        answers = np.asarray(_answers(predictor_in({KEY: spec[KEY]}), Path(spec["artifact"]), frame))
+    except TrainingError as error:
+        if error.reason != "function_missing":
+            raise
+        sys.stderr.write(f"{error}\n")
+        return NOT_STARTED_EXIT
     if answers.shape != (len(frame),):
         sys.stderr.write(f"{len(frame)} rows were answered in the shape {answers.shape}\n")
         return 1

@@ -5,6 +5,7 @@ A copy is read as `immutable`: nothing is written beside it, so that it may lie 
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -19,6 +20,8 @@ from ct_daemon.store.faults import corrupt, of_system, told
 from ct_daemon.store.migrate import SCRIPTS, backup, revision, standing
 
 BUSY_S = 30.0
+NEEDS_ADOPTED = ("queued", "snapshotting", "validating", "training")
+"""States of a run that still have to take the artifact that they adopt."""
 NEEDS_CANDIDATE = ("evaluating", "registering")
 """States of a run that find the candidate's file in the run's work folder."""
 
@@ -105,9 +108,26 @@ def _references(connection: sqlite3.Connection) -> Iterator[Reference]:
         "SELECT model, baseline_digest, last_batch_seq FROM windows"
     ):
         yield Reference(path=str(layout.profile(model, baseline, last)), needed=False)
+    for (run,) in connection.execute("SELECT id FROM runs"):
+        yield Reference(path=str(layout.run(run)), is_folder=True, needed=False)
+    for digest in _adopted(connection):
+        yield Reference(path=str(layout.adopted / digest), is_folder=True)
     for run, state in connection.execute("SELECT id, state FROM runs WHERE active"):
         if state in NEEDS_CANDIDATE:  # else its step is done again from the start
             yield Reference(path=str(layout.work(run) / "candidate"), is_folder=True, needed=False)
+
+
+def _adopted(connection: sqlite3.Connection) -> Iterator[str]:
+    """Digests of the copies that a wish to adopt still needs; a ledger of before that has none."""
+    if "adopt" not in {str(row[1]) for row in connection.execute("PRAGMA table_info(demands)")}:
+        return
+    waiting = (
+        "SELECT d.adopt FROM demands d LEFT JOIN runs r ON r.id = d.run_id "
+        "WHERE d.adopt IS NOT NULL AND NOT d.cancelled AND (d.run_id IS NULL OR r.state IN ({}))"
+    )
+    marks = ", ".join("?" for _ in NEEDS_ADOPTED)
+    for (wish,) in connection.execute(waiting.format(marks), NEEDS_ADOPTED):
+        yield str(json.loads(wish)["digest"])
 
 
 @contextmanager

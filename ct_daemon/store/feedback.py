@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, Table, and_, or_, select
+from sqlalchemy import Connection, Row, Select, Table, and_, func, or_, select
 from sqlalchemy.dialects.sqlite import insert
 
 from ct_daemon.store import schema
@@ -52,6 +52,26 @@ class Feedback:
     ) -> tuple[Outcome, ...]:
         """Outcomes of batches after `after_seq`, oldest batch first."""
         return values(tx, Outcome, _list(schema.outcomes, Outcome, model, version, after_seq))
+
+    def newest(self, tx: Connection, model: str, version: int, rows: int) -> tuple[Outcome, ...]:
+        """The newest outcomes of a version that together reach so many labelled rows, newest first."""
+        mine = select(*columns_of(_O, Outcome)).where(
+            _O.c.model == model, _O.c.version == version, _O.c.rows > 0
+        )
+        taken: list[Outcome] = []
+        reached = 0
+        for row in tx.execute(mine.order_by(_O.c.batch_seq.desc())).mappings():
+            taken.append(Outcome(**row))
+            reached += taken[-1].rows
+            if reached >= rows:
+                break
+        return tuple(taken)
+
+    def totals(self, tx: Connection, model: str, version: int) -> tuple[int, float]:
+        """Labelled rows of a version, and the sum of their errors."""
+        mine = (_O.c.model == model) & (_O.c.version == version)
+        found = tx.execute(select(func.sum(_O.c.rows), func.sum(_O.c.error_sum)).where(mine)).one()
+        return int(found[0] or 0), float(found[1] or 0.0)
 
     def waiting(self, tx: Connection, model: str, *, after_seq: int, limit: int) -> tuple[Waiting, ...]:
         """The newest predictions that wait for labels, for batches after `after_seq` whose rows are still stored;

@@ -99,6 +99,11 @@ class Models:
         """Slots of this schedule up to `at` have been recorded, or don't count."""
         self._set(tx, model, schedule=schedule, schedule_seen_at=at)
 
+    def forget_schedules(self, tx: Connection, models: Iterable[str]) -> None:
+        """These have no schedule now: one that they get later counts from then on."""
+        had = _T.c.model.in_(tuple(models)) & _T.c.schedule.is_not(None)
+        tx.execute(update(_T).where(had).values(schedule=None, schedule_seen_at=None))
+
     def set_error(self, tx: Connection, model: str, error: str | None) -> None:
         """Note why the model's last tick failed; None when it went well."""
         self._set(tx, model, last_error=error)

@@ -18,7 +18,6 @@ from ct_daemon.types import (
     BatchKind,
     BatchStatus,
     DeploymentState,
-    Outcome,
     Quality,
     Rule,
     TriggerKind,
@@ -252,12 +251,6 @@ def _sum(former: BatchCount, latter: BatchCount) -> BatchCount:
         rows=former.rows + latter.rows,
         newest_at=max(former.newest_at, latter.newest_at),
     )
-
-
-def newest_outcomes(tx: Connection, model: str, version: int) -> tuple[Outcome, ...]:
-    """How the newest batches that a version scored turned out, oldest first."""
-    mine = select(*columns_of(_O, Outcome)).where(_O.c.model == model, _O.c.version == version)
-    return values(tx, Outcome, mine.order_by(_O.c.batch_seq.desc()).limit(NEWEST))[::-1]
 
 
 def labels_of(tx: Connection, model: str) -> Labels | None:

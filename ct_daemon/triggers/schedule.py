@@ -20,13 +20,13 @@ class Schedule:
 
     def evaluate(self, observation: Observation, now: datetime) -> Firing | Quiet:
         """Fire for the slot that waits, or say when the next one comes."""
-        slot, following = observation.slot, observation.next_slot_at
+        slot, following = observation.slot, observation.next_slot
         if slot is None:
             return Quiet(
                 trigger=TriggerKind.SCHEDULE,
                 reason=f"no slot of the schedule ({self.rule}) is waiting",
                 needed="no slot is left" if following is None else f"the slot of {moment(following)}",
-                due_at=following,
+                due_at=observation.next_slot_at,
             )
         return Firing(
             model=observation.model,
@@ -34,5 +34,5 @@ class Schedule:
             dedupe_key=f"schedule:{slot.due_at.isoformat()}",
             reason=f"the slot of {moment(slot.due_at)} is due ({self.rule})",
             evidence={"slot": slot.due_at.isoformat(), "rule": self.rule},
-            due_at=following,
+            due_at=observation.next_slot_at,
         )

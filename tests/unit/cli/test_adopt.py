@@ -186,3 +186,29 @@ def test_reference_rows_that_do_not_fit_are_refused_at_once(site: Site, given: P
     site.serve()
     assert adopt(site, given, code=7)["error"]["reason"] == "columns_missing"
     assert not list(one.folders.staging.iterdir())
+
+
+def test_an_adoption_that_comes_to_nothing_leaves_the_first_training_its_evidence(
+    site: Site, given: Path
+) -> None:
+    adopt(site, given)
+    take_spool(site)
+    [adopts] = site.loop.runs()
+    assert adopts.trigger == "adopt"
+    site.loop.arrive("enough rows for a first training")
+    site.loop.control.cancel(adopts.id)
+    assert site.loop.monitor.tick("m").decision.decision.verdict.value == "start"
+    assert site.loop.runs()[-1].trigger == "initial"
+
+
+def test_a_wish_that_waits_can_be_taken_back(site: Site, given: Path) -> None:
+    site.loop.control.pause("m")
+    adopt(site, given)
+    take_spool(site)
+    with site.loop.store.read() as tx:
+        [wish] = site.loop.store.demands.pending(tx, "m")
+    site.serve()
+    assert "is taken back" in site.ct("cancel", wish.id, columns=200)
+    with site.loop.store.read() as tx:
+        assert site.loop.store.demands.pending(tx, "m") == ()
+    assert "is taken back" in site.ct("cancel", wish.id, columns=200), "twice is harmless"

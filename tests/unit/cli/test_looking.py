@@ -153,9 +153,9 @@ def test_a_run_of_a_daemon_that_stopped_goes_on_at_the_next_start(site: Site) ->
 @pytest.mark.parametrize(
     ("metric", "trained", "said"),
     [
-        ("accuracy", 0.85, "accuracy of the live version: 0.750 on the 800 newest labelled rows, 0.850 when"),
-        ("mae", 1.5, "mae of the live version: 0.250 on the 800 newest labelled rows, 1.500 when"),
-        ("rmse", 1.5, "rmse of the live version: 0.500 on the 800 newest labelled rows, 1.500 when"),
+        ("accuracy", 0.85, "accuracy of the live version: 0.800 on the 1,000 newest labelled rows, 0.850 when"),
+        ("mae", 1.5, "mae of the live version: 0.200 on the 1,000 newest labelled rows, 1.500 when"),
+        ("rmse", 1.5, "rmse of the live version: 0.447 on the 1,000 newest labelled rows, 1.500 when"),
     ],
 )
 def test_recent_quality_stands_beside_that_of_the_training_in_the_metric_of_the_gate(
@@ -168,8 +168,8 @@ def test_recent_quality_stands_beside_that_of_the_training_in_the_metric_of_the_
     site.loop.arrive("third")
     store = site.loop.store
     with store.write() as tx:
-        for seq, wrong in ((1, 300.0), (2, 100.0), (3, 100.0)):
-            outcome = Outcome(batch_seq=seq, version=1, rows=400, error_sum=wrong, squared_sum=wrong)
+        for seq, wrong in ((1, 400.0), (2, 100.0), (3, 100.0)):
+            outcome = Outcome(batch_seq=seq, version=1, rows=500, error_sum=wrong, squared_sum=wrong)
             store.feedback.put_outcome(tx, "m", outcome)
     assert said in flat(site.ct("status"))
 

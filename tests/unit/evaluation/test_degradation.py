@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ct_daemon.evaluation.degradation import drop, matured, quality_of
+from ct_daemon.evaluation.degradation import drop, quality_of
 from ct_daemon.evaluation.metrics import quality
 from ct_daemon.types import Outcome, Quality
 
@@ -23,13 +23,6 @@ def outcome(seq: int, errors: np.ndarray, squared: np.ndarray | None = None) -> 
         error_sum=float(errors.sum()),
         squared_sum=float(squares.sum()),
     )
-
-
-def test_the_newest_outcomes_within_the_rows_are_taken_newest_first() -> None:
-    found = matured([outcome(n, np.zeros(40)) for n in range(5)], 100)
-    assert [one.batch_seq for one in found] == [4, 3]
-    assert [one.batch_seq for one in matured([outcome(7, np.zeros(500))], 100)] == [7]
-    assert matured([], 100) == ()
 
 
 @pytest.mark.parametrize("metric", ["accuracy", "mae"])

@@ -17,7 +17,7 @@ from ct_daemon.calendars import Calendar
 from ct_daemon.monitor.slots import Timetable, note_slots
 from ct_daemon.policy import Policy
 from ct_daemon.store.store import Store
-from ct_daemon.types import Rule, Slot, Verdict
+from ct_daemon.types import Rule, Slot, TriggerKind, Verdict
 
 Make = Callable[..., Any]
 HOURLY = {"schedule": {"cron": "0 * * * *"}}
@@ -200,3 +200,29 @@ def test_whatever_happens_every_slot_is_recorded_once_and_one_at_most_waits(
     assert sum(slot.skipped is None and slot.run_id is None for slot in found) <= 1
     whole = calendar.due(begin, high)
     assert sum(count for _, _, count in spans) == (0 if whole is None else whole.count)
+
+
+def test_a_schedule_that_is_taken_out_and_put_back_counts_from_then_on(loop: Make) -> None:
+    one = loop(chosen=HOURLY)
+    one.first_version()
+    one.monitor.tick("m")
+    with_it, without = one.settings, one.settings.triggers.model_copy(update={"schedule": None})
+    one.settings = one.settings.model_copy(update={"triggers": without})
+    one.restart()
+    one.monitor.tick("m")
+    one.pass_time(7 * 86400)
+    one.settings = with_it
+    one.restart()
+    assert one.monitor.tick("m").decision.decision.verdict is Verdict.IGNORE
+    assert slots(one) == []
+
+
+def test_with_a_time_column_that_lags_slots_are_told_in_wall_time_and_waited_for_as_long(loop: Make) -> None:
+    one = loop(chosen=HOURLY)
+    one.arrive("first", until=one.now - timedelta(days=3))
+    one.work()
+    one.ended(1)
+    tick = one.monitor.tick("m")
+    told = next(q for q in tick.decision.decision.quiet if q.trigger is TriggerKind.SCHEDULE)
+    assert told.needed == "the slot of 2026-03-01 13:00 UTC"
+    assert tick.look_again_s == 3600.0

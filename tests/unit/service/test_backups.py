@@ -8,6 +8,7 @@ import os
 import shutil
 import sqlite3
 import threading
+import zipfile
 from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime
@@ -16,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from ct_daemon import backups, spool
+from ct_daemon import adopting, backups, spool
 from ct_daemon.backups import deleting, holding, make_backup, restore_backup, verify_backup
 from ct_daemon.backups.files import MANIFEST, PARTS, SEAL
 from ct_daemon.codec import canonical
@@ -456,3 +457,34 @@ def interrupted(patch: pytest.MonkeyPatch, state: Path, cut: int, do: Callable[[
     except KeyboardInterrupt:
         return True
     return False
+
+
+@pytest.mark.parametrize("way", ["spooled", "asked"])
+def test_a_model_that_waits_to_be_adopted_is_in_the_backup(service: Make, tmp_path: Path, way: str) -> None:
+    one = service()
+    one.add("m")
+    given = tmp_path / "given"
+    given.mkdir()
+    with zipfile.ZipFile(given / "model.skops", "w") as file:
+        file.writestr("schema.json", "{}")
+    (given / "rows.csv").write_text("a,y\n1,0\n")
+    one.folders.make()
+    digest = adopting.stage(one.folders, given / "model.skops", [given / "rows.csv"])
+    if way == "spooled":
+        spool.leave(one.folders.spool, "m", key=None, force=True, note="", adopt=digest)
+        Store.open(one.folders.root).close()
+    else:
+        one.start()
+        one.daemon.control.pause("m")
+        one.daemon.control.adopt("m", digest, origin="cli")
+        one.stop()
+    made = make_backup(one.folders.root, tmp_path / "copy", now=NOW)
+    assert any(name.startswith(f"adopted/{digest}/artifact/") for name in made.files)
+    moved_to(one, tmp_path / "elsewhere")
+    restore_backup(tmp_path / "copy", tmp_path / "elsewhere")
+    assert adopting.staged(one.folders, digest).artifact.name == "model.skops"
+
+
+def test_what_runs_printed_is_in_the_backup(stopped: Service, tmp_path: Path) -> None:
+    made = make_backup(state_of(stopped), tmp_path / "copy", now=NOW)
+    assert sum(name.startswith("runs/") and name.endswith("output.log") for name in made.files) == 2

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 
 from ct_daemon.errors import WorkerError
@@ -102,3 +104,28 @@ def test_every_call_of_the_worker_is_handed_on(pulse: Pulse) -> None:
     with pytest.raises(WorkerError):
         patient.take(None)  # type: ignore[arg-type]
     assert inner.calls == ["compare", "join", "validate", "evaluate", "verify", "take"]
+
+
+def test_what_other_threads_do_says_nothing_of_the_loop(pulse: Pulse, clock: Clock) -> None:
+    pulse.claim()
+    pulse.rest()
+    assert pulse.moves()
+
+    def other() -> None:
+        with pulse.waiting(60.0):
+            pulse.beat()
+        pulse.rest()
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    thread.join()
+    clock.now += 1000.0
+    assert pulse.still_s() == 0.0, "it still rests"
+    pulse.beat()
+    thread = threading.Thread(target=other)
+    thread.start()
+    thread.join()
+    assert pulse.moves()
+    clock.now += 1000.0
+    assert not pulse.moves()
+    assert pulse.still_s() == 1000.0

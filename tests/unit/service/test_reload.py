@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from ct_daemon import spool, vitals
 from ct_daemon.cli.client import request
+from ct_daemon.control import Control
 from ct_daemon.errors import ConfigError, ConflictError, StateError, UnknownNameError
 from ct_daemon.notify import Notifier
 from ct_daemon.pipeline.states import TERMINAL, RunState
@@ -315,3 +317,52 @@ def test_reloads_while_data_arrive_lose_nothing_and_double_nothing(service: Make
         for name in names:
             waiting = one.daemon.store.demands.pending(tx, name)
             assert not waiting
+
+
+@pytest.mark.parametrize(
+    "training",
+    [{"command": {"run": ["./train"]}}, {"python": {"function": "mine:train"}}, {"sklearn": {"seed": 3}}],
+    ids=["command", "python", "sklearn"],
+)
+def test_a_file_that_says_the_same_is_no_change_whatever_trains(
+    service: Make, training: dict[str, Any]
+) -> None:
+    one = service()
+    one.add("m", training={"min_rows": 50} | training)
+    one.start()
+    done = one.reload()
+    assert (done.added, done.changed, done.removed, done.needs_restart) == ((), (), (), ())
+    assert one.daemon.control.config_error is None
+
+
+def test_a_wish_to_adopt_that_breaks_something_stops_no_start(
+    service: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = service()
+    one.add("m")
+    one.folders.make()
+    wish, _ = spool.leave(one.folders.spool, "m", key=None, force=True, note="", adopt="0" * 64)
+
+    def broken(self: Control, wish: object) -> None:
+        raise KeyError("m")
+
+    monkeypatch.setattr(Control, "take_wish", broken)
+    one.start()
+    assert [path.suffix for path in one.folders.spool.iterdir()] == [".refused"], wish
+
+
+def test_a_clock_that_is_set_back_delays_nothing(service: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vitals, "WAKE_S", 0.05)
+    one = service()
+    one.add("m")
+    one.document["models"]["m"]["source"]["rescan"] = "1h"
+    one.start()
+    one.until(lambda: one.daemon.idle, "the first look is over")
+    asked: list[str] = []
+    honest = one.daemon._parts.monitor.tick
+    monkeypatch.setattr(
+        one.daemon._parts.monitor, "tick", lambda m, **options: asked.append(m) or honest(m, **options)
+    )
+    one.daemon._steps._ahead_s += 3600.0  # as if it had been an hour later until now
+    one.until(lambda: asked == ["m"], "the model is looked at though its next listing was planned for later")
+    one.until(lambda: one.daemon.idle, "once")

@@ -239,5 +239,5 @@ def test_labels_that_lag(store: Store, arrive: Make, at: Callable[[float], datet
     rows_came("d", 400, 0)
     assert labels() == Labels(waiting_rows=36, lag_s=250)
     with store.read() as tx:
-        assert [outcome.rows for outcome in overview.newest_outcomes(tx, "m", 1)] == [4]
-        assert overview.newest_outcomes(tx, "m", 2) == ()
+        assert [outcome.rows for outcome in store.feedback.newest(tx, "m", 1, 100)] == [4]
+        assert store.feedback.newest(tx, "m", 2, 100) == ()
