@@ -37,7 +37,7 @@ from ct_daemon.protocols import (
     VerifyResult,
 )
 from ct_daemon.types import DriftReport
-from ct_daemon.workers.serve import HEADER_BYTES, MAX_FRAME_BYTES, Failure, Reply, frame
+from ct_daemon.workers.serve import GREETING, HEADER_BYTES, MAX_FRAME_BYTES, Failure, Reply, frame
 
 T = TypeVar("T")
 
@@ -48,6 +48,7 @@ _NEXT_STEP = {
     "timeout": "raise limits.worker_time or send smaller files",
     "stopped_process": "find out who stops processes on this machine",
     "out_of_memory": "raise limits.worker_memory_mb or send smaller files",
+    "not_started": "look at the installation and the machine ('ct-daemon doctor'); it is asked again later",
 }
 
 
@@ -100,6 +101,8 @@ class WorkerProcess:
         self._lock = threading.Lock()
         self._closing = threading.Event()
         self._child: Child | None = None
+        self._greeted: Child | None = None
+        """The worker that has said that it is there."""
         # One thread starts every worker and lives as long as this object: see the trap in `processes`.
         self._thread = threading.Thread(target=self._loop, name="worker-client", daemon=True)
         self._thread.start()
@@ -203,6 +206,9 @@ class WorkerProcess:
         except OSError as error:
             raise _failed(job.op, "not_started", f"can't be started: {error}") from error
         watch = Watch(child, time_s=self._time_s, memory_mb=self._memory_mb)
+        if child is not self._greeted:
+            self._await_greeting(child, watch, job.op)
+            self._greeted = child
         with selectors.DefaultSelector() as selector:
             exchange = _Exchange(child, job, selector)
             while (reply := exchange.move(POLL_S)) is None:
@@ -213,6 +219,27 @@ class WorkerProcess:
                 if (fault := watch.fault()) is not None:
                     raise _failed(job.op, *fault)
         return reply
+
+    def _await_greeting(self, child: Child, watch: Watch, op: str) -> None:
+        """A worker that does not come so far can't have been harmed by a request."""
+        replies, got = child.channel[1], b""
+        os.set_blocking(replies.fileno(), False)
+        with selectors.DefaultSelector() as selector:
+            selector.register(replies, selectors.EVENT_READ)
+            while len(got) < HEADER_BYTES:
+                if self._closing.is_set():
+                    raise _closed(op)
+                if selector.select(POLL_S):
+                    data = os.read(replies.fileno(), HEADER_BYTES - len(got))
+                    if not data:
+                        raise _failed(op, "not_started", f"ended before it began: {_last_words(child)}")
+                    got += data
+                elif child.ended():
+                    raise _failed(op, "not_started", f"ended before it began: {_last_words(child)}")
+                elif (fault := watch.fault()) is not None:
+                    raise _failed(op, "not_started", f"did not begin: {fault.detail}")
+        if got != GREETING:
+            raise _failed(op, "bad_reply", "began without a greeting")
 
 
 class _Exchange:

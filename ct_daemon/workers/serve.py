@@ -23,6 +23,8 @@ Operations = Mapping[str, tuple[type[Any], Callable[[Any], object]]]
 
 HEADER_BYTES = 4
 MAX_FRAME_BYTES = 64 << 20
+GREETING = bytes(HEADER_BYTES)
+"""An empty frame, before any request is read: what ends the worker earlier is not the request's fault."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +65,8 @@ def serve(operations: Operations, in_fd: int = 0, out_fd: int = 1) -> None:
     stderr, and whatever it reads from stdin is empty. An error in an operation is answered, and the loop goes on.
     """
     with os.fdopen(os.dup(in_fd), "rb") as requests, os.fdopen(os.dup(out_fd), "wb") as replies:
+        replies.write(GREETING)
+        replies.flush()
         if in_fd == 0:
             nothing = os.open(os.devnull, os.O_RDONLY)
             os.dup2(nothing, 0)

@@ -42,7 +42,7 @@ from ct_daemon.types import (
     Task,
 )
 from ct_daemon.workers.client import WorkerProcess
-from ct_daemon.workers.serve import serve
+from ct_daemon.workers.serve import GREETING, serve
 
 pytestmark = pytest.mark.skipif(not LINUX, reason="/proc and the death signal are Linux features")
 
@@ -57,6 +57,7 @@ JOIN = JoinRequest(
 
 WORKER = '''
 import os, signal, sys, time
+GREETING = bytes(4)
 exec(os.environ.get("START", ""))
 from ct_daemon.errors import ConfigError, SourceError
 from ct_daemon.protocols import *
@@ -296,7 +297,7 @@ def test_died_though_a_descendant_holds_the_channel_open(make: Make) -> None:
 
 def test_a_worker_that_can_not_begin(make: Make) -> None:
     error = fails(make(START="import no_such_module"), "pass")
-    assert error.reason == "died"
+    assert error.reason == "not_started", "no request can be blamed for it"
     assert "No module named 'no_such_module'" in str(error)
 
 
@@ -309,10 +310,14 @@ def test_no_interpreter() -> None:
 @pytest.mark.parametrize(
     ("start", "said"),
     [
-        ("os.write(1, b'\\xff\\xff\\xff\\xff')", "4294967295 bytes"),
-        ("os.write(1, b'\\0\\0\\0\\2{}' * 2)", "one reply"),
-        ("os.read(0, 4); os.write(1, b'\\0\\0\\0\\2{}'); time.sleep(60)", "empty"),
-        ("os.read(0, 4); os.write(1, b'\\0\\0\\0\\2{]'); time.sleep(60)", "can't be read"),
+        ("os.write(1, b'\\xff\\xff\\xff\\xff')", "began without a greeting"),
+        ("os.write(1, GREETING + b'\\xff\\xff\\xff\\xff')", "4294967295 bytes"),
+        ("os.write(1, GREETING + b'\\0\\0\\0\\2{}' * 2)", "one reply"),
+        ("os.write(1, GREETING); os.read(0, 4); os.write(1, b'\\0\\0\\0\\2{}'); time.sleep(60)", "empty"),
+        (
+            "os.write(1, GREETING); os.read(0, 4); os.write(1, b'\\0\\0\\0\\2{]'); time.sleep(60)",
+            "can't be read",
+        ),
     ],
 )
 def test_a_reply_that_is_none(make: Make, start: str, said: str) -> None:
@@ -343,8 +348,13 @@ while True: pass"""
 
 
 def test_a_worker_that_does_not_read_its_input_times_out(make: Make) -> None:
-    client = make(START="time.sleep(60)", time_s=0.3)
+    client = make(START="os.write(1, GREETING); time.sleep(60)", time_s=0.3)
     assert fails(client, "x" * 1_000_000).reason == "timeout"
+
+
+def test_a_worker_that_does_not_come_to_its_beginning_is_not_the_requests_fault(make: Make) -> None:
+    client = make(START="time.sleep(60)", time_s=0.3)
+    assert fails(client, "pass").reason == "not_started"
 
 
 def test_a_stopped_worker(make: Make) -> None:
@@ -419,6 +429,7 @@ def ask(*frames: bytes) -> list[bytes]:
         os.close(requests[0])
         os.close(replies[1])
         with os.fdopen(replies[0], "rb") as stream:
+            assert stream.read(len(GREETING)) == GREETING
             text = stream.read()
     found = []
     while text:

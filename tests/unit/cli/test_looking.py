@@ -153,7 +153,11 @@ def test_a_run_of_a_daemon_that_stopped_goes_on_at_the_next_start(site: Site) ->
 @pytest.mark.parametrize(
     ("metric", "trained", "said"),
     [
-        ("accuracy", 0.85, "accuracy of the live version: 0.800 on the 1,000 newest labelled rows, 0.850 when"),
+        (
+            "accuracy",
+            0.85,
+            "accuracy of the live version: 0.800 on the 1,000 newest labelled rows, 0.850 when",
+        ),
         ("mae", 1.5, "mae of the live version: 0.200 on the 1,000 newest labelled rows, 1.500 when"),
         ("rmse", 1.5, "rmse of the live version: 0.447 on the 1,000 newest labelled rows, 1.500 when"),
     ],
