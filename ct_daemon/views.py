@@ -28,6 +28,7 @@ def model_document(store: Store, tx: Connection, model: str) -> dict[str, Any]:
     state = store.models.state_or_new(tx, model)
     live = store.deployments.live(tx, model)
     active = store.runs.active(tx, model)
+    newest = store.runs.list(tx, model, limit=1)
     windows = store.windows.list(tx, model, limit=1)
     totals = store.batches.totals(tx, model)
     return {
@@ -43,6 +44,7 @@ def model_document(store: Store, tx: Connection, model: str) -> dict[str, Any]:
         "labelled_rows": totals.labelled_rows,
         "event_until_at": _time(state.event_until_at),
         "active_run": None if active is None else run_document(active),
+        "last_run": None if not newest else run_document(newest[0]),
         "demands_waiting": len(store.demands.pending(tx, model)),
         "last_window": None if not windows else plain(windows[-1]),
         "last_decision": _last_decision(store, tx, model),
@@ -161,6 +163,8 @@ def slots_document(
     """The newest slots of a model's schedule; `following` is when the next one comes."""
     with store.read() as tx:
         found = store.slots.list(tx, model, before_seq=before, limit=limit + 1)
+        held = _last_decision(store, tx, model)
+    why = "" if held is None or held["verdict"] != "hold" else f"{held['rule']}: {held['reason']}"
     shown, older = page(found, limit, lambda slot: slot.seq)
     return {
         "model": model,
@@ -174,7 +178,7 @@ def slots_document(
                 "count": slot.count,
                 "end": slot.skipped or ("waiting" if slot.run_id is None else "run"),
                 "run": slot.run_id,
-                "detail": slot.detail,
+                "detail": why if slot.skipped is None and slot.run_id is None else slot.detail,
             }
             for slot in shown
         ],

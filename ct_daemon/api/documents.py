@@ -101,6 +101,7 @@ class ModelDocument(BaseModel):
     rows: int
     labelled_rows: int
     active_run: RunDocument | None
+    last_run: RunDocument | None
     demands_waiting: int
     last_decision: dict[str, Any] | None
 

@@ -7,7 +7,7 @@ import json
 import socket
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from ct_daemon.errors import (
     ConfigError,
@@ -22,8 +22,14 @@ from ct_daemon.errors import (
 )
 from ct_daemon.folders import StateFolder, short_path
 
-if TYPE_CHECKING:  # `health` asks without loading the settings
-    from ct_daemon.config import Config
+
+class Stated(Protocol):
+    """What names a state folder: the settings, or what is known without them."""
+
+    @property
+    def state(self) -> Path:
+        """The folder."""
+
 
 TIMEOUT_S = 30.0
 _CLASSES: dict[int, type[CtDaemonError]] = {
@@ -118,7 +124,7 @@ def ask(
 
 
 def call(
-    config: Config,
+    config: Stated,
     method: str,
     url: str,
     body: dict[str, Any] | None = None,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
@@ -15,18 +17,24 @@ from ct_daemon.cli.options import (
     say,
 )
 from ct_daemon.config import Config, load
+from ct_daemon.config.file import state_of
 from ct_daemon.config.values import parse_duration
 from ct_daemon.errors import ConfigError
+from ct_daemon.store.store import NAME as LEDGER
+from ct_daemon.store.store import Store
 from ct_daemon.views import require_model
 
 __all__ = [
     "DEFAULT_CONFIG",
     "MAX_KEY",
     "Key",
+    "Known",
     "Seconds",
+    "Site",
     "Text",
     "config_option",
     "json_option",
+    "known",
     "loaded",
     "model_of",
     "models_of",
@@ -79,7 +87,18 @@ class Seconds(click.ParamType[float]):
             self.fail(str(error), param, ctx)
 
 
-def model_of(config: Config, model: str | None) -> str:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Site:
+    """What a ledger tells of a site whose configuration can't be read: no settings."""
+
+    state: Path
+    models: Mapping[str, None]
+
+
+Known = Config | Site
+
+
+def model_of(config: Known, model: str | None) -> str:
     """The model that is meant: the one named, or the only one.
 
     Raises
@@ -96,7 +115,7 @@ def model_of(config: Config, model: str | None) -> str:
     raise ConfigError(f"name a model: {', '.join(sorted(config.models)[:10])}", reason="model_not_named")
 
 
-def models_of(config: Config, model: str | None) -> tuple[str, ...]:
+def models_of(config: Known, model: str | None) -> tuple[str, ...]:
     """The model that is named, or all of them."""
     return tuple(config.models) if model is None else (require_model(tuple(config.models), model),)
 
@@ -104,3 +123,30 @@ def models_of(config: Config, model: str | None) -> tuple[str, ...]:
 def loaded(config_path: Path) -> Config:
     """The configuration, checked."""
     return load(config_path)
+
+
+def known(config_path: Path) -> Known:
+    """The configuration, or, where it has faults, what can be known without it: the daemon goes on by its old one.
+
+    Looking and the emergency brakes must work just then. The faults are told, and the models are those of the ledger.
+
+    Raises
+    ------
+    ConfigError
+        The file has faults, and there is no ledger where it says that the state lies.
+    """
+    try:
+        return load(config_path)
+    except ConfigError as error:
+        state = state_of(config_path)
+        if not (state / LEDGER).exists():
+            raise
+        with Store.open_readonly(state) as store, store.read() as tx:
+            names = [one.model for one in store.models.all(tx)]
+        say(f"ct-daemon: {error}", fg="yellow", err=True)
+        say(
+            f"  a daemon that runs keeps its old settings; what follows is read from {state}",
+            fg="yellow",
+            err=True,
+        )
+        return Site(state=state, models=dict.fromkeys(names))

@@ -65,7 +65,8 @@ def doctor(*, config_path: Path, as_json: bool) -> None:
         marks = {"ok": ("ok      ", "green"), "warning": ("warning ", "yellow"), "fault": ("fault   ", "red")}
         for finding in findings:
             mark, colour = marks[finding.level]
-            first, *more = wrapped(finding.what, width(), first=" " * len(mark))
+            told = [part.strip() for part in finding.what.split("\n")]
+            first, *more = [line for part in told for line in wrapped(part, width(), first=" " * len(mark))]
             say(click.style(mark, fg=colour) + first[len(mark) :])
             for line in more:
                 say(line)

@@ -12,10 +12,9 @@ from typing import Any, Self
 
 import click
 
-from ct_daemon.cli.client import Told, events
+from ct_daemon.cli.client import Stated, Told, events
 from ct_daemon.cli.common import say
 from ct_daemon.cli.show import COLOURS
-from ct_daemon.config import Config
 from ct_daemon.errors import (
     CtDaemonError,
     DaemonUnreachableError,
@@ -46,7 +45,7 @@ ENDS: Mapping[str, type[CtDaemonError]] = {
 
 
 def follow(
-    config: Config, demand: str, *, timeout_s: float | None, tell: Callable[[Told], None]
+    config: Stated, demand: str, *, timeout_s: float | None, tell: Callable[[Told], None]
 ) -> dict[str, Any]:
     """The run that served the demand, as it ended.
 

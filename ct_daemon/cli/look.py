@@ -13,9 +13,10 @@ import click
 from ct_daemon import spool, views
 from ct_daemon.cli.client import call_at
 from ct_daemon.cli.common import (
+    Known,
     config_option,
     json_option,
-    loaded,
+    known,
     model_of,
     models_of,
     print_json,
@@ -24,7 +25,6 @@ from ct_daemon.cli.common import (
 )
 from ct_daemon.cli.show import show_batches, show_run, show_runs, show_slots, show_status, show_versions
 from ct_daemon.clock import wall
-from ct_daemon.config import Config
 from ct_daemon.errors import CtDaemonError, UnknownNameError
 from ct_daemon.explain import demands_about, document, lines
 from ct_daemon.folders import StateFolder
@@ -48,7 +48,7 @@ limit_option = click.option(
 @reports_errors
 def status(model: str | None, *, config_path: Path, as_json: bool) -> None:
     """What is live, what was seen, what is going on."""
-    config = loaded(config_path)
+    config = known(config_path)
     names = models_of(config, model)
     with Store.open_readonly(config.state) as store:
         found = views.status_document(store, names, daemon=_daemon(config))
@@ -62,7 +62,7 @@ def status(model: str | None, *, config_path: Path, as_json: bool) -> None:
         show_status(found, str(config.state))
 
 
-def _daemon(config: Config) -> dict[str, Any]:
+def _daemon(config: Known) -> dict[str, Any]:
     """Who works on the state folder, and what is wrong with it as a whole by its own word."""
     running = holder(config.state)
     found: dict[str, Any] = {
@@ -89,7 +89,7 @@ def _daemon(config: Config) -> dict[str, Any]:
 @reports_errors
 def runs(run_or_model: str | None, *, limit: int, config_path: Path, as_json: bool) -> None:
     """The newest runs; with a run's id, every step it took."""
-    config = loaded(config_path)
+    config = known(config_path)
     with Store.open_readonly(config.state) as store:
         if run_or_model is not None and run_or_model.startswith("r-"):
             found = views.run_with_transitions(store, run_or_model)
@@ -113,7 +113,7 @@ def runs(run_or_model: str | None, *, limit: int, config_path: Path, as_json: bo
 @reports_errors
 def batches(model: str | None, *, quarantined: bool, limit: int, config_path: Path, as_json: bool) -> None:
     """The files taken, newest first, and what became of each."""
-    config = loaded(config_path)
+    config = known(config_path)
     names = models_of(config, model)
     status = BatchStatus.QUARANTINED if quarantined else None
     with Store.open_readonly(config.state) as store:
@@ -131,7 +131,7 @@ def batches(model: str | None, *, quarantined: bool, limit: int, config_path: Pa
 @reports_errors
 def versions(model: str | None, *, config_path: Path, as_json: bool) -> None:
     """The versions of MODEL that are kept, newest first; 'rollback --to' takes their numbers."""
-    config = loaded(config_path)
+    config = known(config_path)
     names = models_of(config, model)
     with Store.open_readonly(config.state) as store:
         found = [views.versions_document(store, name) for name in names]
@@ -150,9 +150,10 @@ def versions(model: str | None, *, config_path: Path, as_json: bool) -> None:
 @reports_errors
 def slots(model: str | None, *, limit: int, config_path: Path, as_json: bool) -> None:
     """The slots of MODEL's schedule, newest first: each has a run, waits, or was skipped for a reason."""
-    config = loaded(config_path)
+    config = known(config_path)
     name = model_of(config, model)
-    schedule = config.models[name].triggers.schedule
+    settings = config.models[name]
+    schedule = None if settings is None else settings.triggers.schedule
     following = None if schedule is None else schedule.calendar(name).after(wall())
     with Store.open_readonly(config.state) as store:
         found = views.slots_document(store, name, following=following, limit=limit)
@@ -169,7 +170,7 @@ def slots(model: str | None, *, limit: int, config_path: Path, as_json: bool) ->
 @reports_errors
 def explain(decision_or_model: str | None, *, config_path: Path, as_json: bool) -> None:
     """Why a run started, or why not: the newest decision of a model, or the one with this number."""
-    config = loaded(config_path)
+    config = known(config_path)
     with Store.open_readonly(config.state) as store, store.read() as tx:
         if decision_or_model is not None and decision_or_model.isdigit():
             recorded = store.decisions.get(tx, int(decision_or_model))

@@ -14,18 +14,18 @@ from ct_daemon import spool
 from ct_daemon.cli.client import call
 from ct_daemon.cli.common import (
     Key,
+    Known,
     Seconds,
     Text,
     config_option,
     json_option,
-    loaded,
+    known,
     model_of,
     print_json,
     reports_errors,
     say,
 )
 from ct_daemon.cli.follow import AGAIN_S, LOST_S, Teller, error_of, follow, say_end
-from ct_daemon.config import Config
 from ct_daemon.errors import DaemonUnreachableError
 from ct_daemon.folders import StateFolder
 from ct_daemon.store.store import NAME as LEDGER
@@ -67,7 +67,7 @@ def trigger(
     """Ask for a retraining of MODEL now. What this acknowledges is never lost."""
     if timeout is not None and not wait:
         raise click.UsageError("--timeout goes with --wait")
-    config = loaded(config_path)
+    config = known(config_path)
     name = model_of(config, model)
     try:
         reply = _asked(config, name, key=key, force=force, note=note, again=wait)
@@ -82,7 +82,7 @@ def trigger(
 
 
 def _asked(
-    config: Config, model: str, *, key: str | None, force: bool, note: str, again: bool
+    config: Known, model: str, *, key: str | None, force: bool, note: str, again: bool
 ) -> dict[str, Any]:
     """The daemon's reply. With `again`, a reply that was lost is asked for once more, by a key of the wish's own."""
     if again and key is None:
@@ -103,7 +103,7 @@ def _asked(
         time.sleep(AGAIN_S)
 
 
-def _wait(config: Config, reply: dict[str, Any], *, timeout_s: float | None, as_json: bool) -> None:
+def _wait(config: Known, reply: dict[str, Any], *, timeout_s: float | None, as_json: bool) -> None:
     if reply["verdict"] == "spooled":
         raise DaemonUnreachableError(
             f"{reply['id']} is recorded, but no daemon is running that could serve it; start it with 'ct-daemon run'",
@@ -134,7 +134,7 @@ def _show_reply(reply: dict[str, Any], *, as_json: bool) -> None:
             say(f"  it starts when: {printable(reply['decision']['would_change'])}")
 
 
-def _spooled(config: Config, model: str, *, key: str | None, force: bool, note: str) -> dict[str, Any]:
+def _spooled(config: Known, model: str, *, key: str | None, force: bool, note: str) -> dict[str, Any]:
     """The reply while no daemon runs, with the id that the demand has or will have."""
     known = _asked_before(config, model, key)
     if known is not None:
@@ -152,7 +152,7 @@ def _spooled(config: Config, model: str, *, key: str | None, force: bool, note: 
     }
 
 
-def _asked_before(config: Config, model: str, key: str | None) -> Demand | None:
+def _asked_before(config: Known, model: str, key: str | None) -> Demand | None:
     """The demand with this key in the ledger; a wish that is answered already is not asked again."""
     if key is None or not (config.state / LEDGER).exists():
         return None
@@ -167,7 +167,7 @@ def _asked_before(config: Config, model: str, key: str | None) -> Demand | None:
 @reports_errors
 def cancel(run_or_demand: str, *, config_path: Path, as_json: bool) -> None:
     """End run RUN_OR_DEMAND (r-...) before it goes live, or take back a wish (d-...) that waits for its run."""
-    config = loaded(config_path)
+    config = known(config_path)
     is_demand = DEMAND_ID.fullmatch(run_or_demand) is not None
     kind = "demands" if is_demand else "runs"
     which = run_or_demand if is_demand else require_run_id(run_or_demand)
@@ -209,7 +209,7 @@ def resume(model: str | None, *, config_path: Path, as_json: bool) -> None:
 @reports_errors
 def rollback(model: str | None, *, version: int | None, config_path: Path, as_json: bool) -> None:
     """Put the version before back into service, together with its baseline."""
-    config = loaded(config_path)
+    config = known(config_path)
     name = model_of(config, model)
     reply = call(config, "POST", f"/api/v1/models/{name}/rollback", {"version": version})
     if as_json:
@@ -221,7 +221,7 @@ def rollback(model: str | None, *, version: int | None, config_path: Path, as_js
 def _change(
     config_path: Path, model: str | None, verb: str, body: dict[str, Any] | None, done: str, as_json: bool
 ) -> None:
-    config = loaded(config_path)
+    config = known(config_path)
     name = model_of(config, model)
     reply = call(config, "POST", f"/api/v1/models/{name}/{verb}", body)
     if as_json:

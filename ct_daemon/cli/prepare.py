@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import click
 
+from ct_daemon.api.secret_files import read_secret
+from ct_daemon.api.tokens import TokenBook
+from ct_daemon.api.webhooks import read_hooks
 from ct_daemon.cli.answers import FOLDER, MODEL, TARGET, Given, plain, without_asking
 from ct_daemon.cli.common import (
     DEFAULT_CONFIG,
@@ -127,7 +133,7 @@ def check(path: Path | None, *, config_path: Path, as_json: bool) -> None:
     wrong = why_unusable(config.state)
     if wrong is not None:
         raise ConfigError(f"{where}: 1 fault\n  state: {wrong}", faults=(Fault(path="state", message=wrong),))
-    warnings = _missing_folders(config)
+    warnings = [*_missing_folders(config), *_unusable_secrets(config), *_missing_programs(config)]
     if as_json:
         print_json(
             {"ok": True, "models": sorted(config.models), "state": str(config.state), "warnings": warnings}
@@ -138,6 +144,32 @@ def check(path: Path | None, *, config_path: Path, as_json: bool) -> None:
     say(f"{where}: no faults; models: {', '.join(sorted(config.models))}", fg="green")
     if warnings:
         say("'ct-daemon doctor' looks deeper")
+
+
+def _unusable_secrets(config: Config) -> Iterator[str]:
+    """Files that the daemon reads at its start; they may lie on another machine, so these are no faults."""
+    if config.api.tokens is not None:
+        try:
+            TokenBook.parse(read_secret(config.api.tokens, os.environ), name=config.api.tokens)
+        except ConfigError as error:
+            yield f"api.tokens: {error}"
+    for name, hook in config.hooks.items():
+        try:
+            read_hooks({name: hook}, os.environ)
+        except ConfigError as error:
+            yield f"hooks.{name}: {error}"
+
+
+def _missing_programs(config: Config) -> Iterator[str]:
+    for name, model in config.models.items():
+        command = model.training.command
+        if command is None:
+            continue
+        for program in dict.fromkeys((command.run[0], (command.predict or command.run)[0])):
+            place = str((command.folder or Path()) / program) if "/" in program else program
+            if shutil.which(place) is None:
+                there = "can't be executed (chmod +x)" if Path(place).exists() else "is not there"
+                yield f"{name}: the program {program} of training.command {there}"
 
 
 def _missing_folders(config: Config) -> list[str]:

@@ -128,6 +128,9 @@ def _show_going_on(one: dict[str, Any], *, running: bool) -> None:
         paragraph(f"run {run['id']} is {run['state']} ({run['trigger']})", fg="cyan")
     elif run is not None:
         paragraph(f"run {run['id']} stopped in {run['state']}, goes on at the next start", fg="yellow")
+    last = one["last_run"]
+    if run is None and last is not None and last["state"] in ("failed", "rolled_back"):
+        paragraph(f"the last run {last['state']}: {last['reason']} (runs {last['id']})", fg="red")
     waiting = one["demands_waiting"] + one["demands_spooled"]
     if waiting:
         spooled = one["demands_spooled"]

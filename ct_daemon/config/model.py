@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from ct_daemon.config.data import DataSettings, FilesSource
 from ct_daemon.config.training import GateSettings, TrainingSettings
 from ct_daemon.config.triggers import DriftSettings, PolicySettings, TriggerSettings
-from ct_daemon.config.values import Strict
+from ct_daemon.config.values import Strict, misfit
 from ct_daemon.types import Task
 
 
@@ -47,10 +47,26 @@ class ModelSettings(Strict):
         roles = [c for c in (self.data.target, self.data.row_id, self.data.time) if c]
         if len(set(roles)) != len(roles):
             raise ValueError("data.target, data.row_id and data.time must be different columns")
+        self._among_is_watched()
         metric = self.gate.metric
         if metric is not None and (metric == "accuracy") != (self.data.task is Task.CLASSIFICATION):
             raise ValueError(f"gate.metric {metric} does not fit data.task {self.data.task.value}")
         return self
+
+    def _among_is_watched(self) -> None:
+        drift = self.triggers.concept_drift
+        if drift is None or drift.among is None:
+            return
+        never = self.data.columns.not_features
+        watched = self.drift.columns
+        for name in drift.among:
+            if name in never:
+                why = "it is no feature (target, row id, time or ignored)"
+            elif watched is not None and name not in watched:
+                why = "drift.columns does not have it"
+            else:
+                continue
+            raise misfit("triggers.concept_drift.among", f"{name} is never watched: {why}")
 
     @property
     def metric(self) -> str:

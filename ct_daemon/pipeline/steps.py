@@ -67,7 +67,6 @@ def snapshotting(shop: Workshop, run: Run) -> Move:
         to=RunState.VALIDATING,
         snapshot=snapshot.digest,
         results={
-            "settings": _settings(shop),
             "last_seq": snapshot.last_seq,
             "snapshot": {"parts": len(parts), "rows": rows},
         }
@@ -111,7 +110,7 @@ def training(shop: Workshop, run: Run) -> Move:
         keep_output(shop.folders, run.id, "interrupted")
         shutil.rmtree(work)
     work.mkdir(parents=True, mode=0o700)
-    results = {}
+    results: dict[str, Any] = {"settings": _settings(shop)}
     if adopts(run):
         take_candidate(shop, run)
     else:
@@ -263,8 +262,8 @@ def _train(shop: Workshop, run: Run, verb: str, version: int | None = None) -> T
 def _settings(shop: Workshop) -> dict[str, Any]:
     """What a version is made by.
 
-    It is recorded, so that a run that a restart or a reload cuts in two ends as it began: else another trainer than
-    the one that was judged could make what goes live.
+    It is recorded with the candidate, so that a run that a restart cuts in two ends as it was judged: else another
+    trainer than the one that passed the gate could make what goes live.
     """
     training = shop.settings.training
     return {
@@ -276,7 +275,7 @@ def _settings(shop: Workshop) -> dict[str, Any]:
 
 
 def _spec(shop: Workshop, run: Run, verb: str, version: int | None = None) -> TrainSpec:
-    began_with = run.results.get("settings") or _settings(shop)
+    made_by = run.results.get("settings") or _settings(shop)
     champion, last_seq = _champion(shop)
     return TrainSpec(
         verb=verb,
@@ -287,11 +286,11 @@ def _spec(shop: Workshop, run: Run, verb: str, version: int | None = None) -> Tr
         workdir=str(shop.folders.work(run.id)),
         task=shop.settings.data.task,
         contract=_contract(run),
-        metric=began_with["metric"],
-        holdout=began_with["holdout"],
-        refit=began_with["refit"] and not adopts(run),
+        metric=made_by["metric"],
+        holdout=made_by["holdout"],
+        refit=made_by["refit"] and not adopts(run),
         adopted=adopts(run),
-        trainer=began_with["trainer"],
+        trainer=made_by["trainer"],
         run_folder=str(shop.folders.run(run.id)),
         champion=champion,
         champion_last_seq=last_seq,

@@ -184,7 +184,8 @@ class ConceptDrift:
         newest = looks[-1]
         if not newest.columns:
             return _cant_tell(
-                f"nothing in window {newest.window.seq} could be evaluated ({_why(newest)})",
+                f"nothing in window {newest.window.seq} could be evaluated ({_why(newest)})"
+                f"{_listed(_unknown([newest]))}",
                 "a window in which watched columns can be evaluated",
             )
         drifted = [look for look in looks if look.drifted]

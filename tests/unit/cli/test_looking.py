@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from ct_daemon.errors import TrainingError
 from ct_daemon.protocols import TakeResult
+from ct_daemon.testing.fakes import fault
 from ct_daemon.types import Outcome, Quality
 from tests.unit.cli.conftest import CONFIG, Site, ct
 
@@ -272,3 +274,42 @@ def test_drift_fits_and_gives_a_verdict_on_every_column(
     assert main([str(calm), str(moved), "--json"]) == 0
     found = json.loads(capfd.readouterr().out)
     assert found["columns"]["a"]["verdict"] == "moved"
+
+
+# --- a configuration with faults -------------------------------------------------------------------------
+
+
+def test_a_broken_file_takes_no_tool_away_while_there_is_a_ledger(site: Site) -> None:
+    site.loop.first_version()
+    site.configure("state: state\nmodels: {m: {data: {target: y}}}\nfoo: 1\n")
+    for arguments in (
+        ("status",),
+        ("runs",),
+        ("versions", "m"),
+        ("batches",),
+        ("explain", "m"),
+        ("slots", "m"),
+    ):
+        said = site.ct(*arguments, columns=200)
+        assert "foo (line 3)" in said, arguments
+        assert "keeps its old settings" in said, arguments
+    assert "version 1 since" in site.ct("status", columns=200)
+    site.serve()
+    for arguments in (("pause", "m"), ("resume", "m")):
+        assert "foo (line 3)" in site.ct(*arguments, columns=200)
+    assert "no version before" in site.ct("rollback", "m", code=6, columns=200)
+    assert "foo (line 3)" in site.ct("check", code=2, columns=200), "what is about the file is still strict"
+
+
+def test_without_a_ledger_a_broken_file_is_all_there_is_to_say(tmp_path: Path) -> None:
+    path = tmp_path / "ct-daemon.yaml"
+    path.write_text("foo: 1\n")
+    assert "foo" in ct("status", "-c", str(path), code=2, columns=200).output
+
+
+def test_a_first_run_that_failed_stands_in_the_status(site: Site) -> None:
+    site.loop.trainer.errors["train"].append(fault(TrainingError, "timeout"))
+    site.loop.arrive("first")
+    site.loop.work()
+    [run] = site.loop.ended(1)
+    assert f"the last run failed: timeout (runs {run.id})" in site.ct("status")

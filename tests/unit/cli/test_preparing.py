@@ -64,3 +64,27 @@ def test_every_command_on_a_site_takes_its_configuration_the_same_way(command: s
 @pytest.mark.parametrize("arguments", [["run", "x.yaml"], ["run", "-c", "x.yaml"], ["check", "-c", "x.yaml"]])
 def test_a_configuration_that_is_not_there_is_named(arguments: list[str]) -> None:
     assert "can't read x.yaml" in ct(*arguments, code=2).output
+
+
+def test_check_warns_of_what_a_start_would_meet(tmp_path: Path) -> None:
+    (tmp_path / "inbox").mkdir()
+    (tmp_path / "train.sh").write_text("#!/bin/sh\n")
+    path = tmp_path / "ct-daemon.yaml"
+    path.write_text(
+        """\
+api: {listen: "127.0.0.1:8321", tokens: tokens}
+hooks: {night: {kind: signed, secret: secret, models: [m]}}
+models:
+  m:
+    data: {target: y}
+    source: {folder: inbox}
+    training: {command: {run: [./train.sh], predict: [no-such-program-here]}}
+"""
+    )
+    found = json.loads(ct("check", "-c", str(path), "--json").stdout)["warnings"]
+    assert [warning.split(":")[0] for warning in found] == ["api.tokens", "hooks.night", "m", "m"]
+    assert "chmod +x" in found[2]
+    assert "no-such-program-here of training.command is not there" in found[3]
+    (tmp_path / "train.sh").chmod(0o755)
+    found = json.loads(ct("check", "-c", str(path), "--json").stdout)["warnings"]
+    assert len(found) == 3

@@ -103,3 +103,21 @@ def test_each_misfit_of_a_trigger_names_the_setting(settings: dict[str, Any], pa
     [(where, message)] = found.items()
     assert where == f"models.m.triggers.{path}"
     assert says.lower() in message.lower()
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"data": {"target": "y", "row_id": "id"}, "among": ["id"]}, "id is never watched: it is no feature"),
+        ({"data": {"target": "y"}, "among": ["a", "y"]}, "y is never watched"),
+        ({"data": {"target": "y"}, "drift": {"columns": ["a"]}, "among": ["b"]}, "drift.columns does not"),
+    ],
+)
+def test_columns_that_are_never_watched_are_refused_among_those_that_count(
+    settings: dict[str, Any], says: str
+) -> None:
+    among = settings.pop("among")
+    found = faults({"m": settings | {"triggers": {"concept_drift": {"among": among}}}})
+    [(where, message)] = found.items()
+    assert where == "models.m.triggers.concept_drift.among"
+    assert says in message

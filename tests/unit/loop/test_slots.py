@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ct_daemon import views
 from ct_daemon.calendars import Calendar
 from ct_daemon.monitor.slots import Timetable, note_slots
 from ct_daemon.policy import Policy
@@ -97,6 +98,8 @@ def test_a_slot_that_is_held_waits_until_the_next_one_and_is_then_skipped_with_w
     assert one.monitor.tick("m").decision.decision.rule is Rule.COOLDOWN
     assert ends(one) == ["overtaken", "waiting"]
     assert "cooldown" in slots(one)[0].detail
+    [waiting, _] = views.slots_document(one.store, "m", following=None)["slots"]
+    assert waiting["detail"].startswith("cooldown: cooldown of 3 h")
     one.pass_time(3600)
     assert one.monitor.tick("m").decision.decision.verdict is Verdict.START
     one.ended(2)
