@@ -6,12 +6,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from ct_daemon.policy import Policy
 from ct_daemon.terminal import wrapped
-from ct_daemon.times import moment
+from ct_daemon.times import moment, span
 from ct_daemon.triggers.concept_drift import CANT_TELL
 from ct_daemon.triggers.on_demand import demands_of
 from ct_daemon.types import Decision, Demand, Firing, Quiet, RecordedDecision, Rule, TriggerKind
@@ -21,6 +21,9 @@ BAR, SHORT_BAR = 20, 7
 """Characters of a full bar, and of one on a narrow terminal."""
 NARROW = 100
 """Narrower than this a terminal is narrow."""
+
+NAMED_APART = timedelta(minutes=1)
+"""So far apart, model time and the wall clock are told apart."""
 
 RULES = {
     Rule.NOTHING_FIRED: "no trigger fired on new evidence",
@@ -102,6 +105,11 @@ def _head(recorded: RecordedDecision) -> Iterator[tuple[str, str]]:
     """Each sentence with what stands before it."""
     decision = recorded.decision
     yield "", f"decision {recorded.seq} about {decision.model}, {moment(decision.now)}"
+    if abs(recorded.last_at - decision.now) > NAMED_APART:
+        yield (
+            "",
+            f"times here are model time, which the data set; by the wall clock it was {moment(recorded.last_at)}",
+        )
     yield "", f"{decision.verdict.value.upper()}: {decision.reason}"
     yield "", f"rule: {decision.rule.value} ({RULES[decision.rule]})"
     yield "", ""
@@ -123,7 +131,8 @@ def _end(recorded: RecordedDecision, demands: Sequence[Demand]) -> Iterator[tupl
     decision = recorded.decision
     yield "", f"would have changed it: {decision.would_change}"
     if decision.retry_at is not None:
-        yield "", f"asked again by itself: {moment(decision.retry_at)}"
+        left = span(max((decision.retry_at - decision.now).total_seconds(), 0.0))
+        yield "", f"asked again by itself: {moment(decision.retry_at)}, {left} after this decision"
     if decision.serves:
         yield "", f"demands served: {', '.join(decision.serves)}"
     for demand in demands:

@@ -133,7 +133,7 @@ class Teller:
             with self._lock:
                 text, lasts = self._text, time.monotonic() - self._since
             if text:
-                click.echo(f"\r\x1b[2K{clip(f'{text}  {lasts:.0f} s', width() - 1)}", nl=False, err=True)
+                click.echo(f"\r\x1b[2K{clip(f'{lasts:.0f} s  {text}', width() - 1)}", nl=False, err=True)
 
 
 def _words(told: Told) -> str | None:

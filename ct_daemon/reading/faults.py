@@ -109,11 +109,29 @@ def _merged(found: typing.Iterable[Found]) -> tuple[Found, ...]:
 # --- words -----------------------------------------------------------------------------------------------
 
 
+PLAIN = {
+    "tuple_type": "write a list, such as [a, b]",
+    "too_short": "give at least one",
+    "string_type": "must be text",
+    "int_parsing": "must be a whole number, such as 500",
+    "float_parsing": "must be a number, such as 0.2",
+    "bool_parsing": "must be true or false",
+    "dict_type": "must be a section: settings with their values",
+    "model_type": "must be a section: settings with their values",
+}
+"""What is said in place of the library's words."""
+
+
 def _words(section: type[BaseModel], path: Path, fault: Mapping[str, Any]) -> str:
     if fault["type"] == "missing":
         return "is required"
     if fault["type"] == "extra_forbidden":
         return f"unknown setting{_meant(section_at(section, path[:-1]), str(path[-1]))}"
+    if fault["type"] in PLAIN:
+        return PLAIN[fault["type"]]
+    if fault["type"] == "literal_error" and isinstance(fault["input"], str):
+        known = re.findall(r"'([^']+)'", str(fault["ctx"]["expected"]))
+        return f"must be one of {', '.join(known)}{did_you_mean(fault['input'], known)}"
     text = str(fault["msg"]).removeprefix("Value error, ")
     return text[0].lower() + text[1:] if text.startswith(("Input should", "Value should")) else text
 

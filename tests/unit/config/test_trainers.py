@@ -53,7 +53,7 @@ def test_a_command_runs_in_the_folder_of_the_file_unless_told_otherwise() -> Non
         ("{python: {function: 'a:b', predict: 'a b:c'}}", "python.predict", "package.module:function"),
         ("{python: {function: 'a:b', trusted_types: [Thing]}}", "python.trusted_types.0", "in full"),
         ("{python: {}}", "python.function", "required"),
-        ("{command: {run: []}}", "command.run", "at least 1"),
+        ("{command: {run: []}}", "command.run", "at least one"),
         ("{command: {run: fit.sh}}", "command.run", ""),
         ("{command: {run: [a, '']}}", "command.run.1", "at least 1"),
         ("{command: {run: [a], format: xml}}", "command.format", "parquet"),

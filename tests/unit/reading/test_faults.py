@@ -42,9 +42,9 @@ def test_checks_that_compare_settings_are_told_together_with_all_other_faults() 
         "models.m.triggers.concept_drift.psii": (6, "unknown setting; did you mean psi?"),
         "models.m.triggers.new_data.rows": (
             7,
-            "input should be a valid integer, unable to parse string as an integer",
+            "must be a whole number, such as 500",
         ),
-        "models.m.gate.floor": (8, "input should be a valid number, unable to parse string as a number"),
+        "models.m.gate.floor": (8, "must be a number, such as 0.2"),
         "models.m": (2, "gate.metric mae does not fit data.task classification"),
         "limit": (9, "unknown setting; did you mean limits?"),
     }
@@ -173,3 +173,12 @@ def test_any_document_is_accepted_or_has_faults(document: dict[str, object]) -> 
     found = faults_of(Config, document)
     if not found:
         Config.model_validate(document)
+
+
+def test_a_choice_that_is_misspelt_is_told_what_was_meant() -> None:
+    text = "models: {m: {data: {target: y}, source: {folder: in}, training: {sklearn: {estimator: xgbost}}}}"
+    with pytest.raises(ConfigError) as caught:
+        parse(text.encode(), base=Path("/base"))
+    [fault] = caught.value.faults
+    assert fault.message.startswith("must be one of hist_gradient_boosting, random_forest, linear")
+    assert fault.message.endswith("; did you mean xgboost?")
