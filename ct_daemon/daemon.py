@@ -13,22 +13,20 @@ import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from datetime import datetime, timedelta
+from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 import structlog
-from apscheduler.executors.pool import ThreadPoolExecutor
-from apscheduler.jobstores.base import JobLookupError
-from apscheduler.schedulers.background import BackgroundScheduler
 
 from ct_daemon import spool
+from ct_daemon.agenda import RETRY_S, Agenda, retry_s
 from ct_daemon.backups import deleting
 from ct_daemon.clock import ClockSteps, wall
 from ct_daemon.commands import Command, Commands, answer
-from ct_daemon.config import Config, ModelSettings
+from ct_daemon.config import Config
 from ct_daemon.control import Control, Reloaded
 from ct_daemon.due import Due
 from ct_daemon.errors import (
@@ -43,7 +41,6 @@ from ct_daemon.errors import (
 from ct_daemon.failpoints import failpoint
 from ct_daemon.folders import StateFolder
 from ct_daemon.housekeeping import sweep, tidy
-from ct_daemon.monitor.monitor import Tick
 from ct_daemon.notify import Notifier
 from ct_daemon.parts import build
 from ct_daemon.protocols import Observer
@@ -61,10 +58,6 @@ log = structlog.get_logger(__name__)
 
 TIDY_EVERY_S = 3600.0
 LOOK_AFTER_EVERY_S = 30.0
-RETRY_S, LONGEST_RETRY_S = 1.0, 60.0
-"""A look that failed is repeated after so long, twice as long each time up to the longest."""
-LONGEST_NAP_S = 3600.0
-"""A decision that time alone would change is looked at again at least this often, whatever the clocks say."""
 ADOPT_S = 60.0
 """Beside what the worker may take, for a wish to adopt that waited for the start."""
 STOP_MARGIN_S = 30.0
@@ -175,11 +168,7 @@ class Daemon:
             reload=self.reload,
         )
         self._observers = (*self._observers, self._parts.metrics.observer)
-        self._scheduler = BackgroundScheduler(
-            timezone="UTC",
-            executors={"default": ThreadPoolExecutor(2)},
-            job_defaults={"coalesce": True, "misfire_grace_time": None, "max_instances": 1},
-        )
+        self._agenda = Agenda(self._due, self._clock)
         self._watched: set[tuple[Path, bool]] = set()
         self._watcher = FolderWatcher(self._heard)
         self._ticker = threading.Thread(target=self._tick_for_ever, name="ticks", daemon=True)
@@ -199,12 +188,10 @@ class Daemon:
         self._parts.executor.start()
         self._take_spool()
         self._watch_folders()
-        self._scheduler.start()
-        self._plan_rescans(self._config.models)
-        self._scheduler.add_job(
-            self._tidy, "interval", seconds=TIDY_EVERY_S, next_run_time=self._clock(), id="tidy"
-        )
-        self._scheduler.add_job(self._look_after, "interval", seconds=LOOK_AFTER_EVERY_S, id="look after")
+        self._agenda.start()
+        self._agenda.rescan(self._config.models)
+        self._agenda.every(TIDY_EVERY_S, "tidy", self._tidy, now=True)
+        self._agenda.every(LOOK_AFTER_EVERY_S, "look after", self._look_after)
         self._ticker.start()
         for model in self._config.models:
             self._due.add(model)
@@ -233,8 +220,7 @@ class Daemon:
             elif command.name == "retrain":
                 failures = 0 if self._retrain() else failures + 1
                 if failures:
-                    wait = min(RETRY_S * 2.0 ** min(failures - 1, 10), LONGEST_RETRY_S)
-                    again = threading.Timer(wait, self._commands.put, args=("retrain",))
+                    again = threading.Timer(retry_s(failures), self._commands.put, args=("retrain",))
                     again.daemon = True
                     again.start()
 
@@ -243,18 +229,13 @@ class Daemon:
         while True:
             self._vitals.look()
             if self._steps.back():
-                self._plan_anew()
+                log.warning("clock.set_back")
+                self._agenda.all_now()
+                for model in self._parts.watches:
+                    self._due.add(model)
             command = self._commands.next(self._vitals.wake_s)
             if command is not None:
                 return command
-
-    def _plan_anew(self) -> None:
-        """The wall clock was set back: what was planned by it would come late by as much. All of it comes now."""
-        log.warning("clock.set_back")
-        for job in self._scheduler.get_jobs():
-            self._scheduler.modify_job(job.id, next_run_time=self._clock())
-        for model in self._parts.watches:
-            self._due.add(model)
 
     def _retrain(self) -> bool:
         """Record the wish of a SIGUSR1; whether that is done. Until then it stays the same wish."""
@@ -288,9 +269,7 @@ class Daemon:
         self._parts.control.stopping = True
         self._commands.close()
         self._watcher.close()
-        if self._scheduler.running:
-            self._scheduler.pause()  # else jobs that are due while it shuts down complain
-            self._scheduler.shutdown(wait=False)
+        self._agenda.stop()
         self._due.close()
         self._parts.executor.stop(drain_s, interrupt=self._parts.worker.close, hurry=self._commands.hurried)
         self._parts.worker.close()
@@ -332,41 +311,17 @@ class Daemon:
         apply_change(change, self._parts)
         self._config = change.config
         self._parts.control.config_error = None
-        self._forget_jobs((*told.removed, *told.changed))
+        self._agenda.forget((*told.removed, *told.changed))
         again = {model: self._config.models[model] for model in (*told.added, *told.changed)}
-        self._plan_rescans(again)
+        self._agenda.rescan(again)
         self._watch_folders()
         self._parts.monitor.refresh(again)
         for model in again:
             self._due.add(model)
         if told.removed:
-            self._scheduler.add_job(
-                self._parts.executor.drop, args=(told.removed,), id="drop", replace_existing=True
-            )
-        self._scheduler.modify_job(
-            "look after", next_run_time=self._clock()
-        )  # an alias may have another place
+            self._agenda.once("drop", partial(self._parts.executor.drop, told.removed))
+        self._agenda.hasten("look after")  # an alias may have another place
         log.info("reload.done", **{key: value for key, value in asdict(told).items() if value})
-
-    def _plan_rescans(self, models: Mapping[str, ModelSettings]) -> None:
-        for number, (model, settings) in enumerate(models.items()):
-            every = min(s.rescan for s in (settings.source, settings.labels) if s is not None)
-            # Spread over the interval, so that a hundred models don't wake together.
-            first = self._clock() + timedelta(seconds=every * (number + 1) / len(models))
-            self._scheduler.add_job(
-                self._due.add,
-                "interval",
-                kwargs={"model": model, "only_if_new": True},
-                seconds=every,
-                next_run_time=first,
-                id=f"rescan:{model}",
-            )
-
-    def _forget_jobs(self, models: Iterable[str]) -> None:
-        for model in models:
-            for why in ("rescan", "settle", "again", "retry"):
-                with suppress(JobLookupError):
-                    self._scheduler.remove_job(f"{why}:{model}")
 
     # --- ticks --------------------------------------------------------------------------------------------
 
@@ -406,35 +361,13 @@ class Daemon:
             try:
                 tick = self._parts.monitor.tick(model, only_if_new=only_if_new)
                 failures[model] = failures[model] + 1 if tick.failed else 0
-                self._plan_next(model, tick, failures[model])
+                settles_s = self._parts.monitor.pending_s(model)
+                self._agenda.after(model, tick, settles_s=settles_s, failures=failures[model])
             except Exception:  # the thread must live on: the other models need it
                 log.exception("tick.broke", model=model)
                 self._due.add(model)
                 with self._parts.pulse.waiting(2 * RETRY_S):
                     self._closing.wait(RETRY_S)
-
-    def _plan_next(self, model: str, tick: Tick, failures: int) -> None:
-        """Come back when a file may have settled, when time alone would change the decision, or to try again."""
-        settles = self._parts.monitor.pending_s(model)
-        if settles is not None:
-            self._come_back(model, settles, "settle", only_if_new=True)
-        if failures:
-            wait = min(RETRY_S * 2.0 ** min(failures - 1, 10), LONGEST_RETRY_S)
-            self._come_back(model, wait, "again", only_if_new=False)
-        if tick.look_again_s is not None:
-            self._come_back(
-                model, min(max(tick.look_again_s, 0.05), LONGEST_NAP_S), "retry", only_if_new=False
-            )
-
-    def _come_back(self, model: str, wait_s: float, why: str, *, only_if_new: bool) -> None:
-        self._scheduler.add_job(
-            self._due.add,
-            "date",
-            kwargs={"model": model, "only_if_new": only_if_new},
-            run_date=self._clock() + timedelta(seconds=wait_s + 0.01),
-            id=f"{why}:{model}",
-            replace_existing=True,
-        )
 
     def _take_spool(self) -> None:
         """Demands that were written while no daemon ran. A file goes only after its demand is in the ledger."""

@@ -55,7 +55,7 @@ def test_models_come_change_and_go(service: Make) -> None:
     assert len(one.batches("goes")) == 1, "the one that is gone is not"
     with pytest.raises(UnknownNameError):
         one.daemon.control.request_run("goes", origin="cli")
-    jobs = {job.id.partition(":")[2] for job in one.daemon._scheduler.get_jobs() if ":" in job.id}
+    jobs = one.daemon._agenda.models
     assert jobs <= {"stays", "changes", "comes"}
 
     one.add("goes")
@@ -210,7 +210,7 @@ def test_a_run_under_way_keeps_the_settings_it_began_with(service: Make, trainer
         return current.exists() and json.loads(current.read_text())["version"]
 
     assert shown(one.folders.deploy) == 2, "it ended where it began"
-    one.until(lambda: one.daemon._scheduler.modify_job("look after", next_run_time=one.daemon._clock()), "")
+    one.daemon._agenda.hasten("look after")
     one.until(lambda: shown(elsewhere) == 2, "and the new place follows the ledger")
 
 
