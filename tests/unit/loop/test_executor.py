@@ -5,10 +5,12 @@ from __future__ import annotations
 import errno
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from ct_daemon.config import SklearnTrainer
 from ct_daemon.errors import ConflictError, DeployError, StateError, TrainingError, WorkerError
 from ct_daemon.pipeline import executor
 from ct_daemon.protocols import VerifyResult
@@ -354,3 +356,27 @@ def test_a_thread_that_never_comes_back_does_not_keep_the_stop(
     assert not thread.is_alive()
     hung.set()
     one.until(lambda: not one.executor._threads[0].is_alive(), "the thread is gone")
+
+
+def test_what_goes_live_after_a_restart_is_made_by_what_passed_the_gate(loop: Make) -> None:
+    """The settings change between two daemons, after the candidate was judged and before it is fitted again."""
+    one = loop()
+    one.trainer.hold = {"finish"}
+    one.arrive("first")
+    one.work()
+    one.until(lambda: one.trainer.calls == ["train", "finish"], "the version is being finished")
+    one.executor.stop(0.0, interrupt=lambda: None)
+    training = one.settings.training.model_copy(
+        update={"sklearn": SklearnTrainer(estimator="linear", seed=7), "holdout": 0.5}
+    )
+    one.shop = replace(one.shop, settings=one.settings.model_copy(update={"training": training}))
+    specs: list[Any] = []
+    honest = one.trainer.run
+    one.trainer.run = lambda spec, **limits: specs.append(spec) or honest(spec, **limits)
+    one.trainer.hold = set()
+    one.restart()
+    assert one.ended(1)[0].state == "succeeded"
+    [finish] = specs
+    assert (finish.verb, finish.holdout) == ("finish", 0.2)
+    assert finish.trainer["sklearn"]["estimator"] == "hist_gradient_boosting"
+    assert finish.trainer["sklearn"]["seed"] == 0
