@@ -131,7 +131,7 @@ def _end(recorded: RecordedDecision, demands: Sequence[Demand]) -> Iterator[tupl
     decision = recorded.decision
     yield "", f"would have changed it: {decision.would_change}"
     if decision.retry_at is not None:
-        left = span(max((decision.retry_at - decision.now).total_seconds(), 0.0))
+        left = span(max(round((decision.retry_at - decision.now).total_seconds()), 0))
         yield "", f"asked again by itself: {moment(decision.retry_at)}, {left} after this decision"
     if decision.serves:
         yield "", f"demands served: {', '.join(decision.serves)}"

@@ -164,7 +164,7 @@ def slots_document(
     with store.read() as tx:
         found = store.slots.list(tx, model, before_seq=before, limit=limit + 1)
         held = _last_decision(store, tx, model)
-    why = "" if held is None or held["verdict"] != "hold" else f"{held['rule']}: {held['reason']}"
+    why = "" if held is None or held["verdict"] != "hold" else held["reason"]
     shown, older = page(found, limit, lambda slot: slot.seq)
     return {
         "model": model,

@@ -99,7 +99,7 @@ def test_a_slot_that_is_held_waits_until_the_next_one_and_is_then_skipped_with_w
     assert ends(one) == ["overtaken", "waiting"]
     assert "cooldown" in slots(one)[0].detail
     [waiting, _] = views.slots_document(one.store, "m", following=None)["slots"]
-    assert waiting["detail"].startswith("cooldown: cooldown of 3 h")
+    assert waiting["detail"].startswith("cooldown of 3 h")
     one.pass_time(3600)
     assert one.monitor.tick("m").decision.decision.verdict is Verdict.START
     one.ended(2)
