@@ -57,7 +57,7 @@ def test_a_run_is_followed_to_its_end_on_a_pipe_and_on_a_terminal(warm: Callable
     os.close(master)
     assert process.returncode == 0
     assert b"version 3 is live" in said
-    assert re.search(rb"\r\x1b\[2K[a-z]+ .*\d s", drawn), drawn
+    assert re.search(rb"\r\x1b\[2K\d+ s  [a-z]+", drawn), drawn
     assert drawn.endswith(b"\r\x1b[2K"), "the line is taken away at the end"
     assert rig.stop() == 0
 
