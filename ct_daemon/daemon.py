@@ -383,11 +383,14 @@ class Daemon:
             except WorkerError as error:  # nothing is known against the wish: it is taken later
                 log.warning("spool.waits", file=path.name, reason=error.reason, error=str(error))
                 continue
-            except Exception as error:  # whatever one wish meets, the start and the others go on
-                if not isinstance(error, CtDaemonError):
-                    log.exception("spool.broke", file=path.name)
+            except CtDaemonError as error:
                 log.error("spool.refused", file=path.name, error=str(error))
                 path.replace(path.with_suffix(".refused"))
+                continue
+            except (
+                Exception
+            ):  # it was acknowledged, so it stays and is tried again; the start and the others go on
+                log.exception("spool.broke", file=path.name)
                 continue
             failpoint("spool.recorded")
             path.unlink()

@@ -11,6 +11,9 @@ from pathlib import Path
 from ct_daemon.errors import StateError
 from ct_daemon.types import BatchKind
 
+OUTPUT, METRICS = "output.log", "metrics.jsonl"
+"""What a run's trainers printed and measured, in the run's folder."""
+
 
 @dataclass(frozen=True, slots=True)
 class StateFolder:

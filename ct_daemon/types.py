@@ -327,7 +327,7 @@ class Firing:
     reason: str
     evidence: JsonDict = field(default_factory=dict)
     ceiling: bool = False
-    """A bound that must hold: cooldown and coalescing don't make it wait."""
+    """A bound that must hold: coalescing and the cooldown after a run don't make it wait."""
     due_at: datetime | None = None
     """When time alone changes this answer (model time)."""
 

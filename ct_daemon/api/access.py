@@ -54,6 +54,5 @@ def needs(scope: Scope) -> Any:  # noqa: ANN401  (FastAPI's own type)
     return Depends(Needs(scope))
 
 
-Reader = Annotated[Caller, needs(Scope.READ)]
 Trigger = Annotated[Caller, needs(Scope.TRIGGER)]
 Admin = Annotated[Caller, needs(Scope.ADMIN)]

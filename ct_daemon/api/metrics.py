@@ -6,9 +6,7 @@ from collections.abc import Callable
 
 from fastapi import APIRouter
 from fastapi.responses import Response
-
-TEXT = "text/plain; version=0.0.4; charset=utf-8"
-"""Prometheus' text format, as `metrics.exposition` writes it."""
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 
 def router(scrape: Callable[[], bytes] | None) -> APIRouter:
@@ -20,6 +18,8 @@ def router(scrape: Callable[[], bytes] | None) -> APIRouter:
     @routes.get("/metrics", response_class=Response)
     def metrics() -> Response:
         """The metrics in Prometheus' text format."""
-        return Response(scrape(), headers={"Content-Type": TEXT, "Cache-Control": "no-store"})
+        return Response(
+            scrape(), headers={"Content-Type": CONTENT_TYPE_PLAIN_0_0_4, "Cache-Control": "no-store"}
+        )
 
     return routes

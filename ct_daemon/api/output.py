@@ -13,9 +13,8 @@ import stat
 from pathlib import Path
 from typing import Any
 
-from ct_daemon.folders import StateFolder
+from ct_daemon.folders import METRICS, OUTPUT, StateFolder
 
-OUTPUT, METRICS = "output.log", "metrics.jsonl"
 MAX_LOG_BYTES = 256 * 1024
 """Longest piece of a log in one answer."""
 MAX_METRICS_BYTES = 64 * 1024

@@ -28,8 +28,9 @@ from ct_daemon.api.webhooks import read_hooks
 from ct_daemon.config import ApiSettings, HookSettings
 from ct_daemon.config.values import split_address
 from ct_daemon.control import Control
-from ct_daemon.errors import ConfigError, StateError
+from ct_daemon.errors import StateError
 from ct_daemon.folders import StateFolder, short_path
+from ct_daemon.listening import bind_tcp
 from ct_daemon.living import Living
 from ct_daemon.store.store import Store
 
@@ -87,7 +88,11 @@ class ApiServer:
         ConfigError
             `cannot_listen`: the address can't be had.
         """
-        tcp = None if self._settings.listen is None else _bind_tcp(self._settings.listen)
+        tcp = (
+            None
+            if self._settings.listen is None
+            else bind_tcp(self._settings.listen, setting="api.listen", backlog=512)
+        )
         self._open(_bind_unix(self._folders), None, "api")
         if tcp is None:
             return
@@ -194,25 +199,4 @@ def _bind_unix(folders: StateFolder) -> socket.socket:
         ) from error
     finally:
         os.umask(before)
-    return listener
-
-
-def _bind_tcp(listen: str) -> socket.socket:
-    host, port = split_address(listen)
-    listener: socket.socket | None = None
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        listener = socket.socket(family, kind, protocol)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-        listener.listen(512)
-    except OSError as error:
-        if listener is not None:
-            listener.close()
-        raise ConfigError(
-            f"can't listen on api.listen {listen}: {error.strerror or error}; free the address or choose another",
-            reason="cannot_listen",
-        ) from error
     return listener

@@ -14,8 +14,7 @@ from time import monotonic
 
 import structlog
 
-from ct_daemon.config.values import split_address
-from ct_daemon.errors import ConfigError
+from ct_daemon.listening import bind_tcp
 from ct_daemon.metrics.exposition import CONTENT_TYPE
 
 log = structlog.get_logger(__name__)
@@ -73,7 +72,7 @@ class MetricsListener:
         ConfigError
             `cannot_listen`: the address can't be had.
         """
-        self._socket = _bind(self._listen)
+        self._socket = bind_tcp(self._listen, setting="metrics.listen", backlog=64)
         self.address = self._socket.getsockname()[:2]
         self._thread = threading.Thread(
             target=self._accept, args=(self._socket,), name="metrics", daemon=True
@@ -195,27 +194,3 @@ class MetricsListener:
 def _hang_up(client: socket.socket) -> None:
     with suppress(OSError):
         client.shutdown(socket.SHUT_RDWR)
-
-
-def _bind(listen: str) -> socket.socket:
-    host, port = split_address(listen)
-    try:
-        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listener = socket.socket(family, socket.SOCK_STREAM)
-    except OSError as error:
-        raise _cannot(listen, error) from error
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-        listener.listen(64)
-    except OSError as error:
-        listener.close()
-        raise _cannot(listen, error) from error
-    return listener
-
-
-def _cannot(listen: str, error: OSError) -> ConfigError:
-    return ConfigError(
-        f"can't listen on metrics.listen {listen}: {error.strerror or error}; free the address or choose another",
-        reason="cannot_listen",
-    )

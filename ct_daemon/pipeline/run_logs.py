@@ -7,9 +7,8 @@ from pathlib import Path
 
 import structlog
 
-from ct_daemon.folders import StateFolder, make_folder, sync
+from ct_daemon.folders import OUTPUT, StateFolder, make_folder, sync
 
-OUTPUT = "output.log"
 MAX_BYTES = 64 << 20
 """Of one run, all its steps and attempts together."""
 CHUNK_BYTES = 1 << 20

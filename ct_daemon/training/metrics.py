@@ -13,8 +13,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from ct_daemon.errors import TrainingError
+from ct_daemon.folders import METRICS
 
-NAME = "metrics.jsonl"
 MAX_BYTES = 16 << 20
 """A longer file takes no more lines."""
 MAX_NAME = 200
@@ -32,7 +32,7 @@ class MetricsLog:
     """
 
     def __init__(self, folder: Path | None, step: str) -> None:
-        self._path, self._step = folder and folder / NAME, step
+        self._path, self._step = folder and folder / METRICS, step
         self.refused: TrainingError | None = None
         """The first metric that was none: the step fails for it, whoever swallowed the error."""
 

@@ -25,6 +25,7 @@ from pydantic import ValidationError
 
 from ct_daemon import codec
 from ct_daemon.errors import TrainingError
+from ct_daemon.folders import OUTPUT
 from ct_daemon.processes import children
 from ct_daemon.processes.children import Child
 from ct_daemon.processes.first import DISK_EXIT, MEMORY_EXIT
@@ -153,7 +154,7 @@ class ProcessRunner:
     def _start(self, spec: TrainSpec, *, output_bytes: int) -> Child:
         kill_marked(spec.run_id)  # nobody from an earlier attempt may write here, too
         workdir = Path(spec.workdir)
-        for name in ("spec.json", "result.json", "output.log"):
+        for name in ("spec.json", "result.json", OUTPUT):
             (workdir / name).unlink(missing_ok=True)
         with (workdir / "spec.json").open("x", encoding="utf-8") as file:
             file.write(codec.encode(spec))
@@ -162,7 +163,7 @@ class ProcessRunner:
             str(workdir / "spec.json"),
             str(workdir / "result.json"),
             run=spec.run_id,
-            log=workdir / "output.log",
+            log=workdir / OUTPUT,
             log_bytes=output_bytes,
             env=self._env,
             cwd=workdir,
@@ -272,7 +273,7 @@ def _short(error: Exception) -> str:
 
 def _failed(spec: TrainSpec, reason: str, detail: str, *, printed: str = "") -> TrainingError:
     """The error with what happened, where, and the next step."""
-    log = Path(spec.run_folder or spec.workdir) / "output.log"
+    log = Path(spec.run_folder or spec.workdir) / OUTPUT
     step = _NEXT_STEP.get(reason, f"read {log}")
     last = f"; it last printed: {printed}" if printed else ""
     message = f"model {spec.model}, run {spec.run_id}: the trainer ({spec.verb}) {detail}{last}; {step}"

@@ -28,13 +28,17 @@ class _Count:
         return self.have / self.limit
 
     @property
+    def is_reached(self) -> bool:
+        # A moment that was worked out as "age reaches it" must do so in spite of rounding.
+        return self.share >= 1 - 1e-9
+
+    @property
     def times(self) -> str:
         """How often the limit has been reached; a ceiling counts each further tenth."""
         letter = self.noun[0].upper() if self.ceiling else self.noun[0]
         if not self.ceiling:
             return f"{letter}{int(self.share)}"
-        # The small constant: a moment that was worked out as "age reaches it" must do so in spite of rounding.
-        return f"{letter}{math.floor((self.share - 1) * TENTHS + 1e-6)}" if self.share >= 1 else f"{letter}-"
+        return f"{letter}{math.floor((self.share - 1) * TENTHS + 1e-6)}" if self.is_reached else f"{letter}-"
 
     @property
     def so_far(self) -> str:
@@ -54,7 +58,7 @@ class NewData:
     """Fires when the labelled rows or the files since the last training reach their limit, or at a ceiling.
 
     Ceilings are `max_rows` rows of any kind since the last training, and `max_age_s` seconds of model time since the
-    training of the live version. None is no limit. Cooldown and coalescing don't hold a ceiling (`Firing.ceiling`).
+    training of the live version. None is no limit. For what doesn't hold a ceiling see `policy`.
 
     The key names the live version, the labelled rows that were on hand at the last training, and how many times
     each limit has been reached since. So a count that a run has answered (one that failed, say, which does not reset
@@ -75,7 +79,7 @@ class NewData:
                 needed="a live version",
             )
         counts = self._counts(observation, now)
-        reached = [count for count in counts if count.share >= 1 - 1e-9]
+        reached = [count for count in counts if count.is_reached]
         since = " since the last training"
         if not reached:
             more = " or ".join(count.missing for count in counts)

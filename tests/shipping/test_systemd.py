@@ -83,7 +83,7 @@ class Service(Machine):
 
     def get(self, url: str, timeout_s: float = 10.0) -> tuple[int, Any]:
         """A question to the control socket, without the time that a command takes to start."""
-        socket = Path(f"/proc/{self.pid}/root/var/lib/ct-daemon/control.sock")
+        socket = Path("/proc", str(self.pid), "root", "var/lib/ct-daemon/control.sock")
         return request(socket, "GET", url, timeout_s=timeout_s)
 
     def answers(self) -> bool:

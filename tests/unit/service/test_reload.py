@@ -348,7 +348,10 @@ def test_a_wish_to_adopt_that_breaks_something_stops_no_start(
 
     monkeypatch.setattr(Control, "take_wish", broken)
     one.start()
-    assert [path.suffix for path in one.folders.spool.iterdir()] == [".refused"], wish
+    assert [found.id for _, found in spool.waiting(one.folders.spool) if found] == [wish.id], "it is not lost"
+    monkeypatch.undo()
+    one.daemon._agenda.hasten("look after")
+    one.until(lambda: not list(spool.waiting(one.folders.spool)), "it is looked at again by itself")
 
 
 def test_a_clock_that_is_set_back_delays_nothing(service: Make, monkeypatch: pytest.MonkeyPatch) -> None:
