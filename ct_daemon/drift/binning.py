@@ -71,6 +71,8 @@ class NumericCells:
 
     edges: tuple[float, ...]
     cuts: tuple[float, ...]
+    centre: float = 0.0
+    """Moments are taken about it: the baseline's median."""
 
     def __len__(self) -> int:
         return 2 * len(self.edges) + 3
