@@ -211,7 +211,8 @@ def _too_little(pair: Pair, min_rows: int) -> str | None:
 
 
 def _only_missing(pair: Pair, reason: str) -> Found:
-    base, window, labels = pair.base_counts, pair.window_counts, ()
+    base, window = pair.base_counts, pair.window_counts
+    labels: tuple[str, ...] = ()
     if isinstance(pair.base.cells, NumericCells):
         base, window = pair.base.cells.coarse(base), pair.base.cells.coarse(window)
         labels = pair.base.cells.labels(pair.base.kind)

@@ -187,7 +187,7 @@ def _spread(pairs: Sequence[Pair], marks: Floats, points: Bools, base: Side) -> 
     """Of the baseline: by its quartiles, where these are equal by its standard deviation; NaN where nothing gives
     one."""
     found = np.full(len(pairs), np.nan) if marks.shape[1] == 0 else grid_spread(marks, points, base)
-    for i in np.flatnonzero(~(np.isfinite(found) & (found > 0))):
+    for i in np.flatnonzero(~(np.isfinite(found) & (found > 0))).tolist():
         found[i] = _sd(pairs[i].base.moments)
     return found
 

@@ -70,7 +70,7 @@ def digest(window: Window, trigger: ConceptDriftTrigger, *, first: Sequence[str]
         So many are kept by name.
     """
     scores = window.report.columns
-    known = [(score, standing(score, psi=trigger.psi, ks=trigger.ks)) for score in scores]
+    known = [(score, _standing(score, trigger)) for score in scores]
     told = [found for _, found in known if found is not None]
     place = {column: number for number, column in enumerate(first or ())}
     last = len(place)
@@ -96,6 +96,10 @@ def digest(window: Window, trigger: ConceptDriftTrigger, *, first: Sequence[str]
         shown=tuple(shown.values()),
         rest=rest,
     )
+
+
+def _standing(score: DriftScore, trigger: ConceptDriftTrigger) -> tuple[float, bool] | None:
+    return standing(score, psi=trigger.psi, ks=trigger.ks, missing=trigger.missing, unseen=trigger.unseen)
 
 
 def _values(score: DriftScore) -> dict[str, float]:

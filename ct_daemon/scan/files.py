@@ -10,16 +10,23 @@ import pyarrow as pa
 
 from ct_daemon.config import ConceptDriftTrigger
 from ct_daemon.drift.compare import compare
+from ct_daemon.drift.ranking import ranked
 from ct_daemon.errors import SourceError
 from ct_daemon.scan.columns import kinds_of
 from ct_daemon.scan.profiles import new_baseline, profile_like
 from ct_daemon.scan.read import read_table
-from ct_daemon.triggers.concept_drift import has_moved
+from ct_daemon.triggers.concept_drift import standing
 from ct_daemon.types import DriftScore, Statistic
 
-DEFAULTS = ConceptDriftTrigger()
-"""The thresholds that columns are held to."""
-_VERDICTS = {True: "moved", False: "calm", None: "unknown"}
+_DEFAULTS = ConceptDriftTrigger()
+THRESHOLDS = {
+    "psi": _DEFAULTS.psi,
+    "ks": _DEFAULTS.ks,
+    "missing": _DEFAULTS.missing,
+    "unseen": _DEFAULTS.unseen,
+}
+"""Those that columns are held to."""
+_MORE = ("p_value", "critical", "expected", "effect", "error", "reason")
 EXACT_ROWS = 1_000_000
 """Up to so many rows on the baseline's side KS is exact, else bounded."""
 
@@ -37,11 +44,14 @@ def compare_files(
     Returns
     -------
     dict
-        ``{"rows": {"baseline": n, "window": m}, "thresholds": {"psi": ..., "ks": ...}, "columns": {NAME: {"kind":
-        "numeric", "statistics": {"ks": {"value": ..., "p_value": ..., "error": ...}, ...}, "moved": [{"cell": ...,
-        "change": ...}], "verdict": "moved"}}}``. The verdict is `moved`, `calm` or `unknown`, by the default
-        thresholds of the drift trigger and the noise of samples of this size. What can't be evaluated has ``"value":
-        null`` and a ``"reason"``; a column on one side only is `column_missing` or `not_in_baseline`.
+        ``{"rows": {"baseline": n, "window": m}, "thresholds": {"psi": ..., ...}, "columns": {NAME: {"kind":
+        "numeric", "statistics": {"ks": {"value": ..., "p_value": ..., "critical": ..., "error": ...}, ...}, "moved":
+        [{"cell": ..., "change": ...}], "direction": "up", "shift": ..., "spread_ratio": ..., "verdict": "moved"}},
+        "ranking": [{"column": NAME, "by": "ks", "evidence": ..., "effect": ...}]}``. A statistic has of `p_value`,
+        `critical`, `expected`, `effect`, `error` and `reason` what is known of it. The verdict is `moved`, `calm` or
+        `unknown`, by the default thresholds of the drift trigger and the noise of samples of this size. What can't
+        be evaluated has ``"value": null`` and a ``"reason"``; a column on one side only is `column_missing` or
+        `not_in_baseline`. The ranking begins with the column that moved most (see `drift.ranking`).
 
     Raises
     ------
@@ -58,7 +68,11 @@ def compare_files(
     document: dict[str, Any] = {
         "rows": {"baseline": report.baseline_rows, "window": report.window_rows},
         "columns": {score.column: _column(score) for score in report.columns},
-        "thresholds": {"psi": DEFAULTS.psi, "ks": DEFAULTS.ks},
+        "thresholds": dict(THRESHOLDS),
+        "ranking": [
+            {"column": one.column, "by": one.by, "evidence": one.evidence, "effect": one.effect}
+            for one in ranked(report)
+        ],
     }
     if report.reason is not None:
         document["reason"] = report.reason
@@ -97,15 +111,21 @@ def _read_one(path: Path, max_rows: int, max_columns: int) -> pa.Table:
 
 
 def _column(score: DriftScore) -> dict[str, Any]:
+    stands = standing(score, **THRESHOLDS)
     return {
         "kind": score.kind.value,
         "rows": {"baseline": score.baseline_rows, "window": score.window_rows},
         "statistics": {name: _statistic(statistic) for name, statistic in score.statistics.items()},
         "moved": [{"cell": cell, "change": change} for cell, change in score.moved],
-        "verdict": _VERDICTS[has_moved(score, psi=DEFAULTS.psi, ks=DEFAULTS.ks)],
+        "direction": score.direction,
+        "shift": score.shift,
+        "spread_ratio": score.spread_ratio,
+        "verdict": "unknown" if stands is None else "moved" if stands[1] else "calm",
     }
 
 
 def _statistic(statistic: Statistic) -> dict[str, Any]:
-    extra = {"p_value": statistic.p_value, "error": statistic.error, "reason": statistic.reason}
-    return {"value": statistic.value} | {key: value for key, value in extra.items() if value is not None}
+    """The value, and of the rest what is known."""
+    return {"value": statistic.value} | {
+        name: known for name in _MORE if (known := getattr(statistic, name)) is not None
+    }

@@ -24,7 +24,9 @@ from ct_daemon.drift.binning import (
     numeric_cells,
     ordered,
 )
+from ct_daemon.drift.distances import ks_from_counts, ks_from_values
 from ct_daemon.drift.document import COLUMN_BYTES, from_document, to_document
+from ct_daemon.drift.layout import points
 from ct_daemon.drift.profile import (
     Baseline,
     ColumnProfile,
@@ -34,8 +36,6 @@ from ct_daemon.drift.profile import (
     split_missing,
     uncounted_column,
 )
-from ct_daemon.drift.distances import ks_from_counts, ks_from_values
-from ct_daemon.drift.layout import points
 from ct_daemon.errors import ArtifactError
 from ct_daemon.types import ColumnKind
 

@@ -12,7 +12,8 @@ import pytest
 
 from ct_daemon.codec import decode, encode
 from ct_daemon.drift.distances import psi
-from ct_daemon.triggers.concept_drift import CHI_SQUARE_999, ConceptDrift, ks_noise, psi_noise
+from ct_daemon.triggers.concept_drift import ConceptDrift
+from ct_daemon.triggers.readings import CHI_SQUARE_999, ks_noise, psi_noise
 from ct_daemon.types import (
     ColumnKind,
     DriftReport,
