@@ -118,7 +118,9 @@ def _integrals(widths: Floats, found: Gaps) -> tuple[Floats, Floats, Floats]:
     # Where F and G cross, the line from before to after changes its sign: its mean is less than that of its ends.
     cross = np.nonzero(found.before * found.after < 0)
     x, y = before[cross], after[cross]
-    np.subtract.at(value, cross[:-1], widths[cross] * x * y / (x + y))
+    saved = np.zeros_like(before)
+    saved[cross] = x * y / (x + y)
+    value = value - _dot(widths, saved)
     least = found.widest - found.rises
     return value, _dot(widths, np.maximum(least, 0.0, out=least)), _dot(widths, found.widest)
 
