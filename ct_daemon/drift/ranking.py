@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 from ct_daemon.types import ColumnKind, DriftReport, DriftScore, Statistic
 
+_SQUARES = ("psi", "chi_square")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ranked:
@@ -21,7 +23,7 @@ class Ranked:
     """The statistic that speaks loudest."""
     evidence: float
     """It, as a multiple of what samples of this size reach by chance once in a thousand; above 1 is more than
-    chance."""
+    chance. Of PSI and chi-square the root, so that all grow alike with the size of a change."""
     effect: float
     """Share of the rows that changed place: the larger of the total variation and the change of the missing share; 0
     to 1."""
@@ -56,7 +58,7 @@ def change_of(name: str, statistic: Statistic) -> float | None:
 
 def _ranked(score: DriftScore) -> Ranked | None:
     weights = {
-        name: _multiple(change, statistic.critical)
+        name: _multiple(name, change, statistic.critical)
         for name, statistic in score.statistics.items()
         if (change := change_of(name, statistic)) is not None
     }
@@ -74,9 +76,11 @@ def _ranked(score: DriftScore) -> Ranked | None:
     )
 
 
-def _multiple(change: float, critical: float | None) -> float:
-    """0 without a critical value, or with one that nothing can exceed."""
-    return change / critical if critical is not None and critical > 0 else 0.0
+def _multiple(name: str, change: float, critical: float | None) -> float:
+    """0 without a critical value. PSI and chi-square grow with the square of a change: their roots are compared."""
+    if critical is None or critical <= 0:
+        return 0.0
+    return math.sqrt(change / critical) if name in _SQUARES else change / critical
 
 
 def _effect(score: DriftScore) -> float:

@@ -72,7 +72,7 @@ def report(found: dict[str, Any], width: int) -> list[str]:
     if "reason" in found:
         lines += ["", f"{UNKNOWN}: {found['reason']}"]
     told = ", ".join(
-        f"{name} {100 * value:+g} points" if name in _SHARES else f"{name.upper()} {value:g}"
+        f"{name} {100 * value:g} points" if name in _SHARES else f"{name.upper()} {value:g}"
         for name, value in thresholds.items()
     )
     return [*lines, "", *wrapped(f"moved: at {told} or more, and beyond the noise of so many rows", width)]

@@ -28,7 +28,7 @@ def test_the_column_with_the_strongest_evidence_comes_first() -> None:
     window[3, :300] = np.nan
     names = ("calm", "some", "much", "gone")
     found = ranked(report_of({n: numeric_pair(b, w) for n, b, w in zip(names, base, window, strict=True)}))
-    assert [one.column for one in found] == ["much", "gone", "some", "calm"]
+    assert [one.column for one in found] == ["gone", "much", "some", "calm"]
     by_name = {one.column: one for one in found}
     assert by_name["calm"].evidence < 1 < by_name["some"].evidence
     assert by_name["much"].direction == "up"
