@@ -88,6 +88,14 @@ class NumericCells:
         out[2:-2] = np.nextafter(self.edges[:-1], np.inf) == self.edges[1:]
         return out
 
+    @cached_property
+    def coarse_ends(self) -> Ints | None:
+        """The fine cells that are the last ones of a coarse cell, without the last of all. Shape (cuts,); None where
+        the coarse cells are no runs of fine ones: for a baseline without two finite values."""
+        if not self.edges.size or self.constant:
+            return None
+        return np.searchsorted(self.edges, self.cuts).astype(np.int64) + 1
+
     @property
     def constant(self) -> bool:
         """Whether all finite values of the baseline were equal."""
@@ -106,12 +114,9 @@ class NumericCells:
     @cached_property
     def groups(self) -> Ints:
         """The coarse cell of each fine cell. Shape (E + 3,)."""
-        if not self.edges.size:
-            return np.arange(3)
-        if self.constant:
-            return np.array([1, 1, 0, 1, 1])
-        ends = np.searchsorted(self.edges, self.cuts) + 1
-        return np.searchsorted(ends, np.arange(len(self)), side="left").astype(np.int64)
+        if self.coarse_ends is None:
+            return np.array([1, 1, 0, 1, 1]) if self.constant else np.arange(3)
+        return np.searchsorted(self.coarse_ends, np.arange(len(self)), side="left").astype(np.int64)
 
     def labels(self, kind: ColumnKind) -> tuple[str, ...]:
         """Readable names of the coarse cells."""

@@ -12,8 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import special
 
-from ct_daemon.drift.binning import Floats, Ints
-from ct_daemon.drift.layout import Bools
+from ct_daemon.drift.places import Bools, Floats, Ints
 
 
 class Bounded(NamedTuple):
@@ -119,7 +118,7 @@ def ks_from_counts(base: Ints, window: Ints, points: Bools, slack: Floats | floa
     base, window : array of int, shape (..., K)
         Counts over the fine cells of `NumericCells`.
     points : array of bool, shape (..., K)
-        Which cells hold one value only, see `layout.points`.
+        Which cells hold one value only, see `NumericCells.points`.
     slack : array of float, shape (...)
         How far the difference of the counted distribution functions may be from that of the rows: the sum over both
         sides of `rank_error` / rows. 0 where the counts are exact.

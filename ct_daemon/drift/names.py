@@ -1,4 +1,5 @@
-"""How often each name occurs, in bounded memory: exact for few names, for many the frequent ones with a known error."""
+"""How often each name occurs, in bounded memory: exact for few names; for many, the frequent ones with a known
+error."""
 
 from __future__ import annotations
 

@@ -14,6 +14,7 @@ from functools import cached_property, reduce
 import numpy as np
 
 from ct_daemon.codec import digest_of
+from ct_daemon.drift import display
 from ct_daemon.drift.binning import CategoryCells, Cells, NumericCells
 from ct_daemon.drift.grid import SAMPLE_ROWS, Tally
 from ct_daemon.drift.places import Floats, Ints
@@ -159,6 +160,19 @@ class Profile:
 
     rows: int
     columns: Mapping[str, ColumnProfile]
+
+    def only(self, columns: Sequence[str]) -> Profile:
+        """The same with these columns only.
+
+        Raises
+        ------
+        KeyError
+            When there is no such column.
+        """
+        return replace(self, columns={name: self.columns[name] for name in columns})
+
+    def _repr_html_(self) -> str:
+        return display.profile(self)
 
     @property
     def schema(self) -> str:

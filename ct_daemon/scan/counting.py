@@ -74,9 +74,7 @@ def count_like(pieces: Iterable[pa.Array], base: ColumnProfile) -> ColumnProfile
     raise ValueError("the column was not counted in the baseline")
 
 
-def name_column(
-    counted: NameCounts, cells: CategoryCells, kind: ColumnKind, rows: int
-) -> ColumnProfile:
+def name_column(counted: NameCounts, cells: CategoryCells, kind: ColumnKind, rows: int) -> ColumnProfile:
     """Profile of a baseline's column from its names."""
     counts = np.array([*(counted.counts[name] for name in cells.categories), 0], dtype=np.int64)
     counts[-1] = counted.total - counts.sum()

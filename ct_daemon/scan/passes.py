@@ -55,7 +55,7 @@ def sampled_rows(rows: int) -> Ints:
     every = -(-rows // (SAMPLE // 2))
     starts = np.arange(0, rows, every)
     jump = np.random.default_rng(SEED).integers(0, every, starts.size)
-    return np.minimum(starts + jump, rows - 1)
+    return np.asarray(np.minimum(starts + jump, rows - 1), dtype=np.int64)
 
 
 def look(part: Part, kinds: Mapping[str, ColumnKind], rows: Ints) -> dict[str, Picked | NameCounts]:

@@ -5,7 +5,7 @@ that can't; a window takes one.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import accumulate, islice
+from itertools import accumulate, islice, pairwise
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -92,9 +92,7 @@ def profile_stream_like(
     reader: pa.RecordBatchReader, like: Profile, watch: Sequence[str] | None = None
 ) -> Profile:
     """The same of a stream of batches."""
-    return passes.together(
-        profile_parts_like([TablePart(table)], like, watch) for table in tables_of(reader)
-    )
+    return passes.together(profile_parts_like([TablePart(table)], like, watch) for table in tables_of(reader))
 
 
 STREAM_ROWS = 1 << 18
@@ -141,25 +139,30 @@ def kinds_of_parts(parts: Sequence[Part]) -> dict[str, ColumnKind]:
 
 
 def profile_parts(
-    parts: Sequence[Part], kinds: Mapping[str, ColumnKind] | None = None, spread: Spread = HERE
+    parts: Sequence[Part],
+    kinds: Mapping[str, ColumnKind] | None = None,
+    spread: Spread = HERE,
+    columns: Sequence[str] | None = None,
 ) -> Profile:
     """Baseline of rows that can be read again.
 
     Parameters
     ----------
     kinds : mapping of column to kind, optional
-        Columns to profile, else all.
+        Columns to profile, else all, or those that `columns` names.
     """
     wanted = kinds_of_parts(parts) if kinds is None else kinds
+    if columns is not None:
+        wanted = {name: wanted[name] for name in columns}
     rows = sum(part.rows for part in parts)
-    columns: dict[str, ColumnProfile] = {
+    found: dict[str, ColumnProfile] = {
         name: uncounted_column(kind, "unsupported" if kind is ColumnKind.UNSUPPORTED else "baseline_empty")
         for name, kind in wanted.items()
     }
     countable = iter([name for name, kind in wanted.items() if kind in (*NUMERIC, *CATEGORICAL)])
     while group := list(islice(countable, GROUP)):
-        columns |= _group(parts, {name: wanted[name] for name in group}, rows, spread)
-    return Profile(rows=rows, columns=columns)
+        found |= _group(parts, {name: wanted[name] for name in group}, rows, spread)
+    return Profile(rows=rows, columns=found)
 
 
 def _group(
@@ -218,9 +221,7 @@ def _look(
     return {name: np.sort(np.concatenate([np.empty(0), *some])) for name, some in picked.items()}, names
 
 
-def _numbers(
-    draft: Draft, tally: Tally, cells: NumericCells, kind: ColumnKind, rows: int
-) -> ColumnProfile:
+def _numbers(draft: Draft, tally: Tally, cells: NumericCells, kind: ColumnKind, rows: int) -> ColumnProfile:
     column = numeric_column(tally, cells, kind, finite=counts_of(draft, tally, cells))
     return column.with_missing(rows - column.rows)
 
@@ -249,7 +250,7 @@ def new_baseline(table: pa.Table, features: Mapping[str, ColumnKind], blocks: in
     if count == 1:
         return Baseline(blocks=(total,))
     bounds = np.linspace(0, table.num_rows, count + 1).astype(np.int64).tolist()
-    stretches = [table.slice(start, end - start) for start, end in zip(bounds, bounds[1:], strict=False)]
+    stretches = [table.slice(start, end - start) for start, end in pairwise(bounds)]
     profiles = [profile_parts_like([TablePart(stretch)], total) for stretch in stretches]
     return Baseline(blocks=tuple(_with_reasons(profile, columns) for profile in profiles))
 

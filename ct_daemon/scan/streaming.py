@@ -17,8 +17,8 @@ from ct_daemon.drift.profile import ColumnProfile, Profile, numeric_column, unco
 from ct_daemon.drift.sketch import BUFFER, QuantileSketch
 from ct_daemon.scan.columns import floats_of, kind_of, names_of
 from ct_daemon.scan.counting import CATEGORICAL, NUMERIC, name_column
-from ct_daemon.scan.passes import for_each
 from ct_daemon.scan.parts import TablePart
+from ct_daemon.scan.passes import for_each
 from ct_daemon.scan.profiles import tables_of
 from ct_daemon.types import ColumnKind
 
@@ -34,7 +34,9 @@ def profile_stream(reader: pa.RecordBatchReader) -> Profile:
     """
     kinds = {field.name: kind_of(field.type) for field in reader.schema}
     buffer = BUFFER if len(kinds) <= MANY_COLUMNS else BUFFER // 4
-    numbers = {name: _Numbers(QuantileSketch(buffer=buffer)) for name, kind in kinds.items() if kind in NUMERIC}
+    numbers = {
+        name: _Numbers(QuantileSketch(buffer=buffer)) for name, kind in kinds.items() if kind in NUMERIC
+    }
     names = {name: NameCounts() for name, kind in kinds.items() if kind in CATEGORICAL}
     rows = 0
     for table in tables_of(reader):
@@ -79,7 +81,9 @@ class _Numbers:
         values, upto = self.sketch.ranked()
         if self.sketch.error == 0:
             cells = numeric_cells(values)
-            counts = np.diff(np.searchsorted(values, cells.edges, side="right"), prepend=0, append=values.size)
+            counts = np.diff(
+                np.searchsorted(values, cells.edges, side="right"), prepend=0, append=values.size
+            )
             return self._column(cells, counts, kind)
         ranks = np.linspace(0, upto[-1], SAMPLE // 2, endpoint=False).astype(np.int64) + 1
         sample = values[np.searchsorted(upto, ranks)]
