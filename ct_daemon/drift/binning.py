@@ -26,7 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ct_daemon.drift.grid import Grid
-from ct_daemon.drift.places import Bools, Floats, Ints, PlaceMap
+from ct_daemon.drift.places import Bools, Floats, Ints, PlaceMap, just_above
 from ct_daemon.types import ColumnKind
 
 MAX_EDGES = 1023
@@ -85,7 +85,7 @@ class NumericCells:
         """Cells that can hold one value only. Shape (E + 3,)."""
         out = np.zeros(len(self), dtype=np.bool_)
         out[[0, -1]] = True
-        out[2:-2] = np.nextafter(self.edges[:-1], np.inf) == self.edges[1:]
+        out[2:-2] = just_above(self.edges[:-1]) == self.edges[1:]
         return out
 
     @cached_property

@@ -137,7 +137,7 @@ def ks_from_counts(base: Ints, window: Ints, points: Bools, slack: Floats | floa
 
 def ks_of_gaps(found: Gaps, points: Bools, slack: Floats | float = 0.0) -> Bounded:
     """`ks_from_counts` from the gaps."""
-    value = np.maximum(found.after.max(axis=-1), -found.after.min(axis=-1))
+    value = np.maximum(found.after.max(axis=-1), -found.after.min(axis=-1)) + 0.0
     within = np.where(points, 0.0, found.widest).max(axis=-1)
     # A rounding error at most: the sums are exact, each share is rounded once.
     error = np.where(within > value, within - value + 1e-15, 0.0) + slack

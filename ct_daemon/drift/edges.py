@@ -17,7 +17,7 @@ import numpy as np
 
 from ct_daemon.drift.binning import COARSE_PARTS, MAX_EDGES, NumericCells
 from ct_daemon.drift.grid import Grid, Tally
-from ct_daemon.drift.places import PLACES, Affine, Floats, Ints, PlaceMap, map_for
+from ct_daemon.drift.places import PLACES, Affine, Floats, Ints, PlaceMap, just_above, just_below, map_for
 
 SAMPLE = 1 << 15
 """Up to so many values all are looked at, and cuts are exact; of more, a sample tells how to count."""
@@ -148,13 +148,13 @@ def _order_statistics(values: Floats, parts: int) -> Floats:
 
 def _around(values: Floats) -> Floats:
     """Both edges of the point cell of each value."""
-    below = np.nextafter(values, -np.inf)
+    below = just_below(values)
     return np.union1d(below[np.isfinite(below)], values)
 
 
 def _around_points(edges: Floats) -> Floats:
     """Of the edges, those of point cells."""
-    first = np.flatnonzero(np.nextafter(edges[:-1], np.inf) == edges[1:])
+    first = np.flatnonzero(just_above(edges[:-1]) == edges[1:])
     return edges[np.union1d(first, first + 1)]
 
 
@@ -162,7 +162,7 @@ def _bounds(place_map: PlaceMap, low: float, high: float) -> Floats:
     """The outer edges: nothing of the baseline lies at or below the first, or above the second. Clean ones if there
     are any near."""
     first, last = place_map.places(np.array([low, high]), np.empty(2))
-    below = place_map.last(np.array([first - 1]))[0] if first > 0 else np.nextafter(low, -np.inf)
+    below = place_map.last(np.array([first - 1]))[0] if first > 0 else just_below(low)
     above = place_map.last(np.array([last]))[0] if last < PLACES - 1 else high
     bounds = np.array([below, above])
     return bounds[np.isfinite(bounds)]

@@ -67,9 +67,12 @@ class Affine:
 
     def last(self, places: Ints) -> Floats:
         """See `PlaceMap`. By bisection among the floats, from a guess that is nearly right."""
-        guess = self.centre + (places + 0.5 - self.shift) / self.scale
-        margin = 8 * np.finfo(np.float64).eps * (np.abs(guess) + abs(self.centre))
-        low, high = _keys(guess - margin), _keys(guess + margin)
+        largest = np.finfo(np.float64).max
+        with np.errstate(over="ignore", invalid="ignore"):
+            guess = self.centre + (places + 0.5 - self.shift) / self.scale
+            margin = 8 * np.finfo(np.float64).eps * (np.abs(guess) + abs(self.centre))
+            ends = [np.nan_to_num(np.clip(x, -largest, largest)) for x in (guess - margin, guess + margin)]
+        low, high = (_keys(end) for end in ends)
         low = np.where(self._place_of(low) > places, _LOWEST, low)
         high = np.where(self._place_of(high) <= places, _HIGHEST, high)
         while True:
@@ -107,6 +110,18 @@ class Logarithmic:
         return (((places + 1) << self.shift) + (self.first - 1)).view(np.float64)
 
 
+def just_above(values: Floats) -> Floats:
+    """The next larger float of each; infinite after the largest."""
+    with np.errstate(over="ignore"):
+        return np.asarray(np.nextafter(values, np.inf))
+
+
+def just_below(values: Floats) -> Floats:
+    """The next smaller float of each; infinite before the smallest."""
+    with np.errstate(over="ignore"):
+        return np.asarray(np.nextafter(values, -np.inf))
+
+
 def map_for(ordered: Floats, targets: Floats) -> PlaceMap:
     """The map that spreads a sample best over the places.
 
@@ -139,8 +154,7 @@ def map_for(ordered: Floats, targets: Floats) -> PlaceMap:
 
 def _affine(first: float, last: float, centre: float) -> Affine:
     half = last / 2 - first / 2
-    scale = _ROOM / 2 / half if half > (PLACES / _MAX_SCALE) else _MAX_SCALE
-    scale = max(scale, 1 / _MAX_SCALE)
+    scale = _ROOM / 2 / half if half > PLACES / _MAX_SCALE else _MAX_SCALE
     start = (first - centre) * scale
     margin = (PLACES - _ROOM) / 2
     return Affine(centre=centre, scale=scale, shift=margin - start if math.isfinite(start) else PLACES / 2)
