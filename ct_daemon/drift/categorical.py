@@ -7,10 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from ct_daemon.drift import significance
-from ct_daemon.drift.binning import CategoryCells, Ints
+from ct_daemon.drift.binning import CategoryCells
 from ct_daemon.drift.distances import chi_square, cramers_v, js_distance, psi, total_variation
 from ct_daemon.drift.numeric import psi_statistics
 from ct_daemon.drift.pairs import Found, Pair, moved_cells
+from ct_daemon.drift.places import Ints
 from ct_daemon.types import Statistic
 
 STATISTICS = ("psi", "js", "total_variation", "chi_square", "unseen")

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from ct_daemon.drift import categorical, numeric
-from ct_daemon.drift.binning import CategoryCells, Floats, NumericCells
+from ct_daemon.drift.binning import CategoryCells, NumericCells
 from ct_daemon.drift.pairs import Found, Pair, moved_cells, pair_of
 from ct_daemon.drift.profile import ColumnProfile, Profile
 from ct_daemon.drift.significance import share_critical, share_p_values
@@ -26,12 +26,7 @@ _CATEGORICAL = (*categorical.STATISTICS, "missing")
 _Shape = tuple[type[NumericCells] | type[CategoryCells], int, int]
 
 
-def compare(
-    baseline: Profile,
-    window: Profile,
-    window_values: Mapping[str, Floats] | None = None,
-    min_rows: int = 50,
-) -> DriftReport:
+def compare(baseline: Profile, window: Profile, min_rows: int = 50) -> DriftReport:
     """Compare the columns of a window with those of a baseline.
 
     Parameters
@@ -39,8 +34,6 @@ def compare(
     baseline, window : Profile
         The window counted on the cells of the baseline. A column that the window's profile does not list was not
         watched and is not reported.
-    window_values : mapping of column to array of float, optional
-        Raw values of numeric columns (NaN is missing). Where the baseline kept its values too, KS is exact.
     min_rows : int
         Fewer rows (of the window, or non-missing ones in a column, on either side) are not evaluated.
 
@@ -52,7 +45,8 @@ def compare(
         - psi: over ten quantile cells of the baseline, or its 20 most frequent categories and the rest; 0.5 is
           added to each cell. With the value expected by chance, the critical one and a p-value.
         - js: Jensen-Shannon distance, base 2, over the same cells. total_variation: over the same cells.
-        - ks (numeric, datetime): with p-value, critical value and a bound on the error.
+        - ks (numeric, datetime): with p-value, critical value and a bound on the error, which is 0
+          where both sides are discrete, or have kept their values.
         - wasserstein (numeric, datetime): of the finite values, in spreads of the baseline (distance of the
           quartiles / 1.349, or the standard deviation), with a bound on the error.
         - outside (numeric, datetime): share beyond the baseline's smallest and largest value.
@@ -64,10 +58,9 @@ def compare(
     Raises
     ------
     ValueError
-        When the window was not counted on the baseline's cells, or `window_values` are not those of the window.
+        When the window was not counted on the baseline's cells.
     """
-    values = window_values or {}
-    reasons, pairs = _sorted_out(baseline, window, values, min_rows)
+    reasons, pairs = _sorted_out(baseline, window, min_rows)
     found = dict(_found(pairs, min_rows))
     scores = tuple(
         _score(name, baseline.columns.get(name), column, reasons.get(name), found.get(name), pairs.get(name))
@@ -97,9 +90,7 @@ def _report_reason(
     return None
 
 
-def _sorted_out(
-    baseline: Profile, window: Profile, values: Mapping[str, Floats], min_rows: int
-) -> tuple[dict[str, str], dict[str, Pair]]:
+def _sorted_out(baseline: Profile, window: Profile, min_rows: int) -> tuple[dict[str, str], dict[str, Pair]]:
     """The reason of each column of which nothing at all can be said, and both sides of each other one."""
     reasons: dict[str, str] = {}
     pairs: dict[str, Pair] = {}
@@ -109,7 +100,7 @@ def _sorted_out(
         if base is None or reason is not None:
             reasons[name] = reason or "not_in_baseline"
             continue
-        pair = pair_of(base, column, values.get(name))
+        pair = pair_of(base, column)
         if pair.n + base.missing == 0:
             reasons[name] = "baseline_empty"
         else:

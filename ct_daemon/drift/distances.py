@@ -12,8 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import special
 
-from ct_daemon.drift.binning import Floats, Ints
-from ct_daemon.drift.layout import Bools
+from ct_daemon.drift.places import Bools, Floats, Ints
 
 
 class Bounded(NamedTuple):
@@ -119,7 +118,7 @@ def ks_from_counts(base: Ints, window: Ints, points: Bools, slack: Floats | floa
     base, window : array of int, shape (..., K)
         Counts over the fine cells of `NumericCells`.
     points : array of bool, shape (..., K)
-        Which cells hold one value only, see `layout.points`.
+        Which cells hold one value only, see `NumericCells.points`.
     slack : array of float, shape (...)
         How far the difference of the counted distribution functions may be from that of the rows: the sum over both
         sides of `rank_error` / rows. 0 where the counts are exact.
@@ -138,7 +137,7 @@ def ks_from_counts(base: Ints, window: Ints, points: Bools, slack: Floats | floa
 
 def ks_of_gaps(found: Gaps, points: Bools, slack: Floats | float = 0.0) -> Bounded:
     """`ks_from_counts` from the gaps."""
-    value = np.abs(np.maximum(found.after.max(axis=-1), -found.after.min(axis=-1)))
+    value = np.maximum(found.after.max(axis=-1), -found.after.min(axis=-1)) + 0.0
     within = np.where(points, 0.0, found.widest).max(axis=-1)
     # A rounding error at most: the sums are exact, each share is rounded once.
     error = np.where(within > value, within - value + 1e-15, 0.0) + slack

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 
-from ct_daemon.drift.binning import Floats
+from ct_daemon.drift.places import Floats
 
 EXACT_PAIRS = 100_000
 """Up to so many pairs (n times m) lattice paths are counted; beyond, one sample's law is within a few percent."""

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ct_daemon.drift import layout, significance
-from ct_daemon.drift.binning import Floats, Ints, NumericCells, ordered
+from ct_daemon.drift import significance
+from ct_daemon.drift.binning import NumericCells
 from ct_daemon.drift.distances import (
     Bounded,
     Gaps,
@@ -20,8 +20,8 @@ from ct_daemon.drift.distances import (
     total_variation,
 )
 from ct_daemon.drift.kolmogorov import ks_p_values
-from ct_daemon.drift.layout import Bools
 from ct_daemon.drift.pairs import Found, Pair, known, moved_cells
+from ct_daemon.drift.places import Bools, Floats, Ints
 from ct_daemon.drift.profile import ColumnProfile, Moments
 from ct_daemon.drift.wasserstein import Extremes, Side, grid_spread, wasserstein_from_counts
 from ct_daemon.types import Statistic
@@ -34,14 +34,14 @@ CLEAR = 2.0
 def compare_numeric(pairs: Sequence[Pair]) -> list[Found]:
     """The statistics of columns with the same numbers of edges and of cuts, in their order."""
     cells = [cells for pair in pairs if isinstance(cells := pair.base.cells, NumericCells)]
-    points = np.array([layout.points(one) for one in cells])
+    points = np.array([one.points for one in cells])
     base, window = (np.stack(s) for s in zip(*((p.base_counts, p.window_counts) for p in pairs), strict=True))
     n, m = np.array([pair.n for pair in pairs]), np.array([pair.m for pair in pairs])
     sides = (_side(base, [pair.base for pair in pairs]), _side(window, [pair.window for pair in pairs]))
     found = gaps(sides[0].total, sides[1].total)
     slack = np.array([pair.base.rank_error / pair.n + pair.window.rank_error / pair.m for pair in pairs])
     coarse, coarse_window = _coarse(cells, (base, window), sides)
-    marks = np.array([layout.marks(one) for one in cells])
+    marks = np.array([one.edges for one in cells])
     spread = _spread(pairs, marks, points, sides[0])
     columns = [
         psi_statistics(psi(coarse, coarse_window), significance.used_cells(coarse, coarse_window), n, m),
@@ -87,7 +87,7 @@ def _coarse(
 ) -> tuple[Ints, Ints]:
     """Counts of the coarse cells of both sides: differences of the cumulative ones, which is quicker for many columns
     than `NumericCells.coarse`, where they are runs of fine cells."""
-    ends = [layout.coarse_ends(one) for one in cells]
+    ends = [one.coarse_ends for one in cells]
     if any(one is None for one in ends):
         one, two = (np.array([c.coarse(row) for c, row in zip(cells, side, strict=True)]) for side in counts)
         return one, two
@@ -126,13 +126,9 @@ def _ks(found: Bounded, n: Ints, m: Ints) -> list[Statistic]:
 def _exact_where_possible(pairs: Sequence[Pair], found: Bounded) -> Bounded:
     """From values where both sides have them and the counts leave something open."""
     for i, pair in enumerate(pairs):
-        kept = pair.base.values
-        if kept is None or pair.values is None or found.error[i] == 0:
-            continue
-        raw = ordered(pair.values)
-        if raw.size != pair.m:
-            raise ValueError(f"{raw.size} window values were given for a profile of {pair.m}")
-        found.value[i], found.error[i] = ks_from_values(kept, raw), 0.0
+        base, window = pair.base.sample, pair.window.sample
+        if base is not None and window is not None and found.error[i] > 0:
+            found.value[i], found.error[i] = ks_from_values(base, window), 0.0
     return found
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ct_daemon.drift.binning import Floats, Ints
+from ct_daemon.drift.places import Ints
 from ct_daemon.drift.profile import ColumnProfile
 from ct_daemon.types import Statistic
 
@@ -28,8 +28,6 @@ class Pair:
     """Rows with a value in the baseline ..."""
     m: int
     """... and in the window."""
-    values: Floats | None = None
-    """The window's values, where they are at hand."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,17 +41,16 @@ class Found:
     spread_ratio: float | None = None
 
 
-def pair_of(base: ColumnProfile, window: ColumnProfile, values: Floats | None) -> Pair:
-    """Both sides with their counts as arrays, which are built and summed here once."""
-    base_counts, window_counts = base.array, window.array
+def pair_of(base: ColumnProfile, window: ColumnProfile) -> Pair:
+    """Both sides and how many rows they have."""
+    base_counts, window_counts = base.counts, window.counts
     return Pair(
         base=base,
         window=window,
         base_counts=base_counts,
         window_counts=window_counts,
-        n=int(base_counts.sum()),
-        m=int(window_counts.sum()),
-        values=values,
+        n=base.present,
+        m=window.present,
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import special
 
-from ct_daemon.drift.binning import Floats, Ints
+from ct_daemon.drift.places import Floats, Ints
 
 LEVEL = 0.001
 """One comparison of a thousand; `triggers.concept_drift` holds reports of older releases to the same."""

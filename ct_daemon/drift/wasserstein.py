@@ -10,9 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ct_daemon.drift.binning import Floats, Ints
 from ct_daemon.drift.distances import Bounded, Gaps, gaps
-from ct_daemon.drift.layout import Bools
+from ct_daemon.drift.places import Bools, Floats, Ints
 
 NORMAL_IQR = 1.3489795003921634
 """Distance of the quartiles of a normal distribution, in standard deviations."""
@@ -52,7 +51,7 @@ def wasserstein_from_counts(
     ----------
     marks : array of float, shape (..., K - 3)
     points : array of bool, shape (..., K)
-        As `layout` gives them, for at least one finite value in the baseline.
+        `edges` and `points` of the cells, for at least one finite value in the baseline.
     base, window : Side
         Their extremes bound the outermost finite cells.
     slack : array of float, shape (...)

@@ -15,7 +15,9 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from ct_daemon.drift import anytime, distances, evidence, kolmogorov, significance
-from ct_daemon.drift.binning import NumericCells, ordered, quantile_edges
+from ct_daemon.drift.binning import NumericCells, ordered
+from ct_daemon.drift.edges import quantile_cuts
+from ct_daemon.drift.places import Affine
 from ct_daemon.evaluation.expected import expected_accuracy
 
 
@@ -84,8 +86,10 @@ def account_case(log_e: list[float], deposit: float) -> dict[str, Any]:
 
 
 def bins_case(ref: list[float], bins: int, a: list[float], b: list[float]) -> dict[str, Any]:
-    cuts = quantile_edges(ordered(ref), bins)
-    cells = NumericCells(edges=tuple(cuts.tolist()), cuts=tuple(cuts.tolist()))
+    cuts = np.unique(quantile_cuts(ordered(ref), bins))
+    cells = NumericCells(
+        edges=cuts, cuts=cuts, centre=0.0, place_map=Affine(centre=0.0, scale=1.0, shift=5.0)
+    )
     one, two, base = (cells.coarse(cells.count(ordered(x))) for x in (a, b, ref))
     counts = {"ref_counts": base, "a": one, "b": two, "a_plus_b": one + two}
     return {"edges": cuts.tolist()} | {name: value.tolist() for name, value in counts.items()}
