@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -123,3 +123,25 @@ def test_one_row_and_equal_sides_are_measured() -> None:
     assert score.statistics["ks"].value == score.statistics["psi"].value == 0.0
     assert score.statistics["ks"].p_value == 1.0
     assert score.kind is ColumnKind.NUMERIC
+
+
+def test_columns_that_are_worked_at_together_are_each_as_alone() -> None:
+    """Whatever their numbers of cells, infinities and ends are."""
+    g = np.random.default_rng(4)
+    pairs = {}
+    for number in range(90):
+        n, m = int(g.integers(60, 4000)), int(g.integers(60, 400))
+        normal = g.normal(size=n)
+        base = (normal, np.round(normal, 1), np.round(normal) * 2, normal**2)[number % 4]
+        window = np.append(g.normal(size=m), ([], [np.inf], [np.nan, 1e9], [-np.inf, -50.0])[number % 5 % 4])
+        pairs[f"c{number}"] = numeric_pair(base, window)
+    together = {score.column: score for score in report_of(pairs).columns}
+    for name, pair in pairs.items():
+        alone = score_of(pair)
+        assert replace(together[name], column="x", statistics={}, moved=()) == replace(
+            alone, statistics={}, moved=()
+        )
+        for statistic, found in alone.statistics.items():
+            if statistic != "missing":
+                # Sums may be added up in another order.
+                assert asdict(together[name].statistics[statistic]) == pytest.approx(asdict(found), rel=1e-9)
