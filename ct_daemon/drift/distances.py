@@ -144,9 +144,12 @@ def ks_of_gaps(found: Gaps, points: Bools, slack: Floats | float = 0.0) -> Bound
     return Bounded(np.asarray(value), np.asarray(error))
 
 
-def gaps(base: Ints, window: Ints) -> Gaps:
-    """From cumulative counts of shape (..., K). A side without rows has the distribution function 0."""
+def gaps(base: Ints, window: Ints, trim: float = 0.0) -> Gaps:
+    """From cumulative counts of shape (..., K). A side without rows has the distribution function 0; `trim` clips
+    both to [trim, 1 - trim]."""
     F, G = _from_zero(base), _from_zero(window)
+    if trim:
+        F, G = np.clip(F, trim, 1 - trim), np.clip(G, trim, 1 - trim)
     gap = F - G
     up, down = F[..., 1:] - F[..., :-1], G[..., 1:] - G[..., :-1]
     rises = up + down

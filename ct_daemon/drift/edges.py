@@ -5,7 +5,9 @@ edges are put where counting is quick, at the ends of the places of an affine ma
 
 - the cuts k/10 and k/20 are the linearly interpolated quantiles themselves, where all values are known;
 - a value that makes up more than 2/1000 of the rows, or any value when there are few, gets a point cell;
-- where the map is too coarse (long tails, far clusters), the quantiles of the sample are edges.
+- where the map is too coarse (long tails, far clusters), the quantiles of the sample are edges;
+- beyond the outermost quantiles edges double their distance, up to the extremes: one far value in the baseline must
+  not leave a cell in which anything can hide.
 """
 
 from __future__ import annotations
@@ -23,6 +25,8 @@ SAMPLE = 1 << 15
 """Up to so many values all are looked at, and cuts are exact; of more, a sample tells how to count."""
 PARTS = 1000
 CUT_PARTS = 2 * COARSE_PARTS
+DOUBLINGS = 30
+"""So many edges a side follow the outermost quantile; the last is a thousand million times as far out."""
 MAX_POINTS = 500
 """With so many distinct values or fewer, each has a point cell."""
 
@@ -86,6 +90,7 @@ def draft_for(sample: Floats, *, whole: bool) -> Draft:
     places = place_map.places(targets, np.empty(targets.size))
     crowded = np.bincount(places, minlength=PLACES)[places] > 2
     forced = np.union1d(targets[crowded], _around(often))
+    forced = np.union1d(forced, _tails(place_map, targets))
     return Draft(place_map=place_map, forced=forced, sample=sample, whole=whole)
 
 
@@ -111,7 +116,9 @@ def cells_of(draft: Draft, tally: Tally) -> NumericCells:
     if tally.low == tally.high:
         return make(edges=_around(np.array([tally.low])), cuts=np.array([tally.low]))
     bounds = _bounds(draft.place_map, tally.low, tally.high)
-    fixed = np.union1d(np.union1d(cuts, bounds), _around_points(draft.forced))
+    tails = draft.forced[(draft.forced < _outermost(draft)[0]) | (draft.forced > _outermost(draft)[1])]
+    fixed = np.union1d(np.union1d(cuts, bounds), np.union1d(tails, _around_points(draft.forced)))
+    fixed = fixed[(fixed >= bounds[0]) & (fixed <= bounds[1]) & np.isfinite(fixed)]
     for parts in (PARTS, PARTS // 2, PARTS // 4):
         shares = np.arange(1, parts) / parts
         edges = np.union1d(fixed, _ends_at(draft, upto, place, ends, shares, tally.high))
@@ -142,6 +149,26 @@ def counts_of(draft: Draft, tally: Tally, cells: NumericCells) -> Ints:
     return np.diff(reached, prepend=0, append=tally.finite).astype(np.int64)
 
 
+def _outermost(draft: Draft) -> tuple[float, float]:
+    """The first and the last quantile of the sample."""
+    targets = _order_statistics(draft.sample, PARTS) if draft.sample.size else np.zeros(1)
+    return float(targets[0]), float(targets[-1])
+
+
+def _tails(place_map: PlaceMap, targets: Floats) -> Floats:
+    """Edges beyond the outermost quantiles, each twice as far from there as the one before; clean ones if there are
+    any near."""
+    first, middle, last = targets[0], targets[targets.size // 2], targets[-1]
+    with np.errstate(over="ignore"):
+        out = np.exp2(np.arange(DOUBLINGS))
+        edges = np.concatenate([first - (middle - first) * out, last + (last - middle) * out])
+    edges = edges[np.isfinite(edges)]
+    places = place_map.places(edges, np.empty(edges.size))
+    inner = (places > 0) & (places < PLACES - 1)
+    edges[inner] = place_map.last(places[inner])
+    return np.unique(edges + 0.0)
+
+
 def _order_statistics(values: Floats, parts: int) -> Floats:
     return values[np.ceil(np.arange(1, parts) * values.size / parts).astype(np.int64) - 1]
 
@@ -159,13 +186,12 @@ def _around_points(edges: Floats) -> Floats:
 
 
 def _bounds(place_map: PlaceMap, low: float, high: float) -> Floats:
-    """The outer edges: nothing of the baseline lies at or below the first, or above the second. Clean ones if there
-    are any near."""
+    """The outer edges: nothing of the baseline lies at or below the first (-inf if no float is left), or above the
+    second. Clean ones if there are any near."""
     first, last = place_map.places(np.array([low, high]), np.empty(2))
     below = place_map.last(np.array([first - 1]))[0] if first > 0 else just_below(low)
     above = place_map.last(np.array([last]))[0] if last < PLACES - 1 else high
-    bounds = np.array([below, above])
-    return bounds[np.isfinite(bounds)]
+    return np.array([below, above])
 
 
 def _ends_at(draft: Draft, upto: Ints, place: Ints, ends: Ints, shares: Floats, highest: float) -> Floats:

@@ -23,6 +23,7 @@ PLACES = 1 << 14
 _TWO_52 = 2.0**52
 """Adding it rounds a float of moderate size to an integer, which then lies in the last bits."""
 _TWO_52_BITS = int(np.float64(_TWO_52).view(np.int64))
+_LARGEST_BITS = int(np.finfo(np.float64).max.view(np.int64))
 _MAX_SCALE = 1e290
 _SIGN = np.uint64(1 << 63)
 _ROOM = 0.75 * PLACES
@@ -107,7 +108,7 @@ class Logarithmic:
 
     def last(self, places: Ints) -> Floats:
         """See `PlaceMap`."""
-        return (((places + 1) << self.shift) + (self.first - 1)).view(np.float64)
+        return np.minimum(((places + 1) << self.shift) + (self.first - 1), _LARGEST_BITS).view(np.float64)
 
 
 def just_above(values: Floats) -> Floats:

@@ -98,7 +98,7 @@ class Comparison:
         """As plain dicts, lists, strings and numbers: ``{"rows": {"baseline": n, "window": m}, "columns": {NAME:
         {"kind": ..., "statistics": {"ks": {"value": ..., "p_value": ..., "critical": ..., "error": ...}, ...},
         "moved": [{"cell": ..., "change": ...}], "direction": "up"}}, "ranking": [{"column": NAME, "by": "ks",
-        "evidence": ..., "effect": ...}]}``. The ranking begins with the column that moved most, see `drift.ranking`."""
+        "evidence": ..., "effect": ...}]}``. The column that moved most comes first in the ranking."""
         document: dict[str, Any] = {
             "rows": {"baseline": self.report.baseline_rows, "window": self.report.window_rows},
             "columns": {score.column: score_document(score) for score in self.report.columns},

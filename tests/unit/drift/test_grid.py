@@ -1,4 +1,4 @@
-"""Counting by places against counting by the definition, on values chosen to be hard; edges from samples; sketches."""
+"""Counting by places against counting by the definition, on values chosen to be hard; edges; sketches."""
 
 from __future__ import annotations
 

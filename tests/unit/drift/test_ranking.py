@@ -125,6 +125,10 @@ def test_one_row_and_equal_sides_are_measured() -> None:
     assert score.kind is ColumnKind.NUMERIC
 
 
+def numbers(statistic: Statistic) -> dict[str, float]:
+    return {name: one for name, one in asdict(statistic).items() if isinstance(one, float)}
+
+
 def test_columns_that_are_worked_at_together_are_each_as_alone() -> None:
     """Whatever their numbers of cells, infinities and ends are."""
     g = np.random.default_rng(4)
@@ -144,4 +148,6 @@ def test_columns_that_are_worked_at_together_are_each_as_alone() -> None:
         for statistic, found in alone.statistics.items():
             if statistic != "missing":
                 # Sums may be added up in another order.
-                assert asdict(together[name].statistics[statistic]) == pytest.approx(asdict(found), rel=1e-9)
+                assert numbers(together[name].statistics[statistic]) == pytest.approx(
+                    numbers(found), rel=1e-9
+                )
