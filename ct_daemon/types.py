@@ -162,6 +162,17 @@ class Statistic:
     reason: str | None = None
 
 
+class Role(StrEnum):
+    """What a column of a drift report is to the model."""
+
+    FEATURE = "feature"
+    """It is trained on."""
+    TARGET = "target"
+    """It is predicted: the labels that came with the rows."""
+    PREDICTION = "prediction"
+    """It is what the version answers."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DriftScore:
     """One column of a drift report. `statistics` by name: psi, ks, missing, unseen, ..."""
@@ -173,6 +184,29 @@ class DriftScore:
     statistics: Mapping[str, Statistic]
     moved: tuple[tuple[str, float], ...] = ()
     """The cells whose share changed most: (readable cell, change of share), largest change first."""
+    role: Role = Role.FEATURE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JointDrift:
+    """How well a classifier tells rows of the window from rows of the baseline, looking at all columns together.
+
+    `auc` is 0.5 where it can't and 1 where it always can; `low` and `high` bound a 95 % interval, `p_value` is
+    one-sided, against 0.5. Rows are those of the samples. All four are None when `reason` is set.
+    """
+
+    baseline_rows: int = 0
+    window_rows: int = 0
+    columns: int = 0
+    """Columns that the classifier could look at."""
+    auc: float | None = None
+    low: float | None = None
+    high: float | None = None
+    p_value: float | None = None
+    leaned_on: tuple[tuple[str, float], ...] = ()
+    """The columns that it needs most: (name, by how much the AUC falls without what the column says), largest first.
+    Empty where the samples can't be told apart."""
+    reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,6 +217,13 @@ class DriftReport:
     window_rows: int
     columns: tuple[DriftScore, ...]
     reason: str | None = None
+    joint: JointDrift | None = None
+    """None where nobody asked for it."""
+
+    @property
+    def features(self) -> tuple[DriftScore, ...]:
+        """The columns that the model is trained on."""
+        return tuple(score for score in self.columns if score.role is Role.FEATURE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
