@@ -7,13 +7,17 @@ value. Nothing here imports anything but the standard library.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from itertools import count
 from typing import Any
 
 JsonDict = Mapping[str, Any]
+
+PREDICTION_COLUMN = "prediction"
+"""The name under which reports show what a version answers; `free_name` where a column of the data has it."""
 
 ADOPT = "adopt"
 """`Run.trigger` of a run that adopts a model made elsewhere."""
@@ -126,6 +130,12 @@ class Columns:
     def not_features(self) -> frozenset[str]:
         """Names that are never features."""
         return frozenset(c for c in (self.target, self.row_id, self.time, *self.ignore) if c)
+
+
+def free_name(name: str, taken: Collection[str]) -> str:
+    """The name, or with the first number behind it that makes it nobody else's: ``prediction_2``."""
+    numbered = (f"{name}_{number}" for number in count(2))
+    return name if name not in taken else next(other for other in numbered if other not in taken)
 
 
 class Task(StrEnum):

@@ -39,7 +39,7 @@ class Separation(NamedTuple):
 
 
 class Part(NamedTuple):
-    """AUC of one part: its variance as it is (DeLong), its variance if nothing has changed, and the rows behind it."""
+    """AUC of one part: its variance as it is (DeLong), its variance if nothing has changed, and its rows."""
 
     auc: float
     variance: float

@@ -1,9 +1,9 @@
 """Joint drift: how well can a classifier tell rows of the window from rows of the baseline?
 
 It sees what no column shows by itself, such as two columns that no longer move together. Both samples are cut into
-blocks. Each block but the first is scored by boosted trees that were fitted on the blocks before it, so that no row is
-scored by a model that has seen it, and the p-value holds whatever the trees have learnt (`drift.joint`). Rows are
-taken as independent, as for every other statistic here.
+blocks. Each block but the first is scored by boosted trees that were fitted on the blocks before it: no row is scored
+by a model that has seen it, and the p-value holds whatever the trees have learnt (`drift.joint`). Rows are taken as
+independent, as for every other statistic here.
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ def _values(base: pa.ChunkedArray, window: pa.ChunkedArray) -> Floats:
     rank = np.empty(len(names) + 1)
     rank[order] = np.arange(len(names))
     rank[-1] = np.nan
-    return rank[places]
+    return np.asarray(rank[places], dtype=np.float64)
 
 
 # --- telling apart -----------------------------------------------------------------------------------------
