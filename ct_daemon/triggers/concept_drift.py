@@ -12,8 +12,9 @@ statistics reaches that threshold any more: a value that swings around the upper
 
 A window has *drifted* when enough of its columns moved, or when a classifier tells its rows from those that the model
 was trained on better than the user's threshold. Target and predictions are told beside; they count where the user
-names them. The trigger fires when enough of the newest windows drifted, the newest one among them. A statistic without
-a value is neither "moved" nor "not moved": it is listed, and where nothing else is left the answer is "can't tell".
+names them. The trigger fires when enough of the newest windows drifted, the newest one among them. A statistic
+without a value is neither "moved" nor "not moved": it is listed, and where nothing else is left the answer is "can't
+tell".
 """
 
 from __future__ import annotations

@@ -111,12 +111,17 @@ def test_each_misfit_of_a_trigger_names_the_setting(settings: dict[str, Any], pa
 @pytest.mark.parametrize("name", ["y", "prediction", "prediction_2"])
 def test_target_and_predictions_may_be_named_among_those_that_count(name: str) -> None:
     watched = {"data": {"target": "y"}, "drift": {"columns": ["a"]}}
-    assert faults({"m": watched | {"triggers": {"concept_drift": {"among": ["a", name]}}}}) == {}
+    chosen = {"concept_drift": {"among": ["a", name]}}
+    found = read({"m": watched | {"triggers": chosen}}).models["m"].triggers.concept_drift
+    assert found is not None
+    assert found.among == ("a", name)
 
 
 def test_the_classifier_alone_may_be_what_is_watched() -> None:
     chosen = {"concept_drift": {"psi": None, "ks": None, "joint": 0.6}}
-    assert faults({"m": {"data": {"target": "y"}, "drift": {"joint": True}, "triggers": chosen}}) == {}
+    found = read({"m": {"drift": {"joint": True}, "triggers": chosen}}).models["m"].triggers.concept_drift
+    assert found is not None
+    assert found.joint == 0.6
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from ct_daemon.errors import WorkerError
-from ct_daemon.testing import fault
+from ct_daemon.testing.fakes import fault
 from ct_daemon.types import DriftMeasured, JointDrift, Window
 from tests.unit.loop.conftest import Loop
 

@@ -25,7 +25,7 @@ from ct_daemon.metrics.exposition import OF_THE_PROCESS
 from ct_daemon.policy import Policy
 from ct_daemon.protocols import JoinResult, TakeResult
 from ct_daemon.store.store import Store
-from ct_daemon.types import DriftMeasured, DriftReport, Outcome, Ticked, Window
+from ct_daemon.types import DriftMeasured, DriftReport, JointDrift, Outcome, Role, Ticked, Window
 from tests.unit.metrics.conftest import NOW, Found, Scraped, parsed, score, window
 from tests.unit.metrics.promtool import needs_promtool, promtool
 
