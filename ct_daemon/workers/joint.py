@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 from sklearn.ensemble import HistGradientBoostingClassifier
+from threadpoolctl import threadpool_limits
 
 from ct_daemon.drift.binning import Floats
 from ct_daemon.drift.joint import Part, part_of, separation
@@ -76,7 +77,9 @@ def compare_jointly(base: pa.Table, window: pa.Table, columns: Iterable[str], se
         return JointDrift(baseline_rows=n, window_rows=m, columns=len(names), reason="too_few_rows")
     values = np.column_stack([_values(sides[0][name], sides[1][name]) for name in names])
     is_window = np.arange(n + m) >= n
-    return _told_apart(values, is_window, names, random)
+    # Small fits on several threads wait for each other, on a busy machine for minutes.
+    with threadpool_limits(1):
+        return _told_apart(values, is_window, names, random)
 
 
 def comparable(base: pa.Table, window: pa.Table, columns: Iterable[str]) -> list[str]:
@@ -120,7 +123,7 @@ def _values(base: pa.ChunkedArray, window: pa.ChunkedArray) -> Floats:
     kinds = (kind_of(base.type), kind_of(window.type))
     if ColumnKind.CATEGORICAL not in kinds:
         both = np.concatenate([numbers(base), numbers(window)])
-        return np.clip(both, -LARGEST, LARGEST)
+        return np.asarray(np.clip(both, -LARGEST, LARGEST))
     texts = [column.cast(pa.large_string()) for column in (base, window)]
     places, names = codes(
         pa.chunked_array([chunk for text in texts for chunk in text.chunks], pa.large_string())
