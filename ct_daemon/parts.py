@@ -234,6 +234,7 @@ def _evidence(chosen: TriggerSettings) -> list[Trigger]:
                 ks=drift.ks,
                 missing=drift.missing,
                 unseen=drift.unseen,
+                joint=drift.joint,
                 columns=drift.columns,
                 among=None if drift.among is None else frozenset(drift.among),
                 windows=drift.windows,

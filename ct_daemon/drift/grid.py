@@ -172,7 +172,7 @@ class Tally:
         ends = self.grid.places(np.array([low, high]))
         places = self.grid.map.places(values, work, clip=bool(ends[0] == 0 or ends[1] == PLACES - 1))
         counts = np.bincount(places, minlength=PLACES)
-        if self.grid.any_split:
+        if self.grid.any_split and counts[self.grid.splits].any():
             self._split(values, places, counts)
         self._table = counts if self._table is None else np.add(self._table, counts, out=self._table)
 

@@ -73,21 +73,22 @@ class Affine:
             guess = self.centre + (places + 0.5 - self.shift) / self.scale
             margin = 8 * np.finfo(np.float64).eps * (np.abs(guess) + abs(self.centre))
             ends = [np.nan_to_num(np.clip(x, -largest, largest)) for x in (guess - margin, guess + margin)]
-        low, high = (_keys(end) for end in ends)
-        low = np.where(self._place_of(low) > places, _LOWEST, low)
-        high = np.where(self._place_of(high) <= places, _HIGHEST, high)
-        while True:
+            low, high = (_keys(end) for end in ends)
+            limit = _TWO_52 + places
+            low = np.where(self._rounded(low) > limit, _LOWEST, low)
+            high = np.where(self._rounded(high) <= limit, _HIGHEST, high)
             wide = np.flatnonzero(high - low > 1)
-            if not wide.size:
-                return _floats(low)
-            middle = low[wide] + (high[wide] - low[wide]) // np.uint64(2)
-            below = self._place_of(middle) <= places[wide]
-            low[wide] = np.where(below, middle, low[wide])
-            high[wide] = np.where(below, high[wide], middle)
+            while wide.size:
+                middle = low[wide] + (high[wide] - low[wide]) // np.uint64(2)
+                below = self._rounded(middle) <= limit[wide]
+                low[wide[below]] = middle[below]
+                high[wide[~below]] = middle[~below]
+                wide = wide[high[wide] - low[wide] > 1]
+        return _floats(low)
 
-    def _place_of(self, keys: npt.NDArray[np.uint64]) -> Ints:
-        values = _floats(keys)
-        return self.places(values, np.empty_like(values))
+    def _rounded(self, keys: npt.NDArray[np.uint64]) -> Floats:
+        """The place of each value plus 2**52; beyond the ends, beyond them."""
+        return np.asarray((_floats(keys) - self.centre) * self.scale + (self.shift + _TWO_52), np.float64)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,7 +109,8 @@ class Logarithmic:
 
     def last(self, places: Ints) -> Floats:
         """See `PlaceMap`."""
-        return np.minimum(((places + 1) << self.shift) + (self.first - 1), _LARGEST_BITS).view(np.float64)
+        bits: Ints = np.minimum(((places + 1) << self.shift) + (self.first - 1), _LARGEST_BITS)
+        return bits.view(np.float64)
 
 
 def just_above(values: Floats) -> Floats:

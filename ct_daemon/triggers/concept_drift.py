@@ -15,9 +15,11 @@ nothing can be told of its values. Such a share can only show that a column move
 With a lower threshold to disarm, a column that has moved counts as moved in the windows after it until none of its
 statistics reaches that threshold any more: a value that swings around the upper one is one move, not many.
 
-A window has *drifted* when enough of its columns moved. The trigger fires when enough of the newest windows drifted,
-the newest one among them. A statistic without a value is neither "moved" nor "not moved": it is listed, and where
-nothing else is left the answer is "can't tell".
+A window has *drifted* when enough of its columns moved, or when a classifier tells its rows from those that the model
+was trained on better than the user's threshold. Target and predictions are told beside; they count where the user
+names them. The trigger fires when enough of the newest windows drifted, the newest one among them. A statistic
+without a value is neither "moved" nor "not moved": it is listed, and where nothing else is left the answer is "can't
+tell".
 """
 
 from __future__ import annotations
@@ -35,6 +37,7 @@ from ct_daemon.types import (
     JsonDict,
     Observation,
     Quiet,
+    Role,
     Statistic,
     TriggerKind,
     Window,
@@ -47,6 +50,7 @@ TOP_COLUMNS = 10
 """So many moved columns, and so many statistics without a value, are spelt out as evidence."""
 NAMED = 3
 """So many statistics without a value are named in a sentence."""
+TOGETHER = "all columns together"
 TEXT = 120
 """Names of columns and cells are cut to so many characters."""
 
@@ -83,6 +87,15 @@ class _Look:
     unknown: tuple[tuple[str, str, str], ...]
     """(column, statistic, reason) of watched statistics without a value."""
     needed: int
+    joint: Reading | None = None
+    """All columns together, where that is watched and known."""
+    beside: tuple[_Column, ...] = ()
+    """Target and predictions, which don't count."""
+
+    @property
+    def can_tell(self) -> bool:
+        """Whether anything watched has a value."""
+        return bool(self.columns) or self.joint is not None
 
     @property
     def moved(self) -> tuple[_Column, ...]:
@@ -90,16 +103,18 @@ class _Look:
 
     @property
     def drifted(self) -> bool:
-        return len(self.moved) >= self.needed
+        return len(self.moved) >= self.needed or (self.joint is not None and self.joint.moved)
 
     @property
     def share(self) -> float:
-        """How much of what makes it a drifted window, 0 to 1: of the strongest column, or of the columns needed."""
+        """How much of what makes it a drifted window, 0 to 1: of the strongest column, or of the columns needed; of
+        all columns together, if that is more."""
         if self.drifted:
             return 1.0
+        together = 0.0 if self.joint is None else self.joint.share
         if self.needed > 1:
-            return len(self.moved) / self.needed
-        return min(max(self.columns[0].best.share, 0.0), 1.0)
+            return max(len(self.moved) / self.needed, together)
+        return min(max(self.columns[0].best.share if self.columns else 0.0, together, 0.0), 1.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,16 +122,19 @@ class ConceptDrift:
     """Fires when columns moved in `windows` of the newest `of` windows, the newest among them.
 
     `psi`, `ks`: thresholds, None is not watched; `missing`, `unseen`: those of the change of a share of rows.
-    `columns`: how many columns must have moved, a count (int) or a share of the columns that could be evaluated
-    (float; rounded up, at least one); `among` names the columns that
-    count (None: all). `disarm_psi`, `disarm_ks`: until it falls below, a column that has moved stays so; windows
-    before the newest `of` (as many as the observation holds) say what had moved. The key names the newest window.
+    `joint`: a window has drifted, too, where the AUC of the classifier over all columns is at least this, taken at
+    the lower end of its interval. `columns`: how many columns must have moved, a count (int) or a share of the
+    columns that could be evaluated (float; rounded up, at least one); `among` names the columns that count (None: all
+    features; target and predictions count where they are named). `disarm_psi`, `disarm_ks`: until it falls below, a
+    column that has moved stays so; windows before the newest `of` (as many as the observation holds) say what had
+    moved. The key names the newest window.
     """
 
     psi: float | None = 0.2
     ks: float | None = None
     missing: float | None = 0.2
     unseen: float | None = 0.2
+    joint: float | None = None
     columns: int | float = 1
     among: frozenset[str] | None = None
     windows: int = 1
@@ -133,7 +151,7 @@ class ConceptDrift:
         history = self._looks(observation.windows)
         looks = history[-self.of :]
         newest = looks[-1]
-        if not newest.columns:
+        if not newest.can_tell:
             return _cant_tell(
                 f"nothing in window {newest.window.seq} could be evaluated ({_why(newest)})"
                 f"{_listed(_unknown([newest]))}",
@@ -168,9 +186,10 @@ class ConceptDrift:
         columns: list[_Column] = []
         unknown: list[tuple[str, str, str]] = []
         absent = set(self.among or ()) - {score.column for score in window.report.columns}
-        unknown += [(name[:TEXT], self._first, "not_in_window") for name in sorted(absent)]
+        if self.psi is not None or self.ks is not None:
+            unknown += [(name[:TEXT], self._first, "not_in_window") for name in sorted(absent)]
         for score in window.report.columns:
-            if self.among is not None and score.column not in self.among:
+            if not self._counts(score):
                 continue
             column, blind = self._column(score, armed=score.column in armed)
             unknown += blind
@@ -183,7 +202,39 @@ class ConceptDrift:
             if isinstance(self.columns, int)
             else max(1, math.ceil(self.columns * len(columns) - 1e-9))
         )
-        return _Look(window=window, columns=tuple(columns), unknown=tuple(unknown), needed=needed)
+        return _Look(
+            window=window,
+            columns=tuple(columns),
+            unknown=tuple(unknown) + self._joint_unknown(window),
+            needed=needed,
+            joint=self._joint(window),
+            beside=tuple(self._beside(window)),
+        )
+
+    def _counts(self, score: DriftScore) -> bool:
+        """Whether the column may make a window a drifted one."""
+        return score.role is Role.FEATURE if self.among is None else score.column in self.among
+
+    def _beside(self, window: Window) -> Iterator[_Column]:
+        """Target and predictions, where they don't count; without readings where nobody can tell."""
+        for score in window.report.columns:
+            if score.role is Role.FEATURE or self._counts(score):
+                continue
+            column, _ = self._column(score)
+            yield column or _Column(score=score, readings=())
+
+    def _joint(self, window: Window) -> Reading | None:
+        """With what is certain of it: the lower end of its interval."""
+        found = window.report.joint
+        if self.joint is None or found is None or found.low is None:
+            return None
+        return Reading(name="AUC", value=found.low, threshold=self.joint, noise=0.5, nothing=0.5)
+
+    def _joint_unknown(self, window: Window) -> tuple[tuple[str, str, str], ...]:
+        found = window.report.joint
+        if self.joint is None or (found is not None and found.low is not None):
+            return ()
+        return ((TOGETHER, "AUC", "not_measured" if found is None else found.reason or "not_evaluated"),)
 
     def _column(
         self, score: DriftScore, *, armed: bool = False
@@ -225,7 +276,7 @@ class ConceptDrift:
             if len(looks) > 1
             else f"window {looks[-1].window.seq}"
         )
-        blind = sum(not look.columns for look in looks)
+        blind = sum(not look.can_tell for look in looks)
         return f"{text} ({blind} could not be evaluated)" if blind else text
 
     def _evidence(
@@ -245,6 +296,7 @@ class ConceptDrift:
                 "ks": self.ks,
                 "missing": self.missing,
                 "unseen": self.unseen,
+                "joint": self.joint,
                 "columns": newest.needed,
                 "among": None if self.among is None else sorted(self.among)[:TOP_COLUMNS],
                 "disarm_psi": self.disarm_psi,
@@ -257,6 +309,8 @@ class ConceptDrift:
             "columns": [
                 _spelt(column) | _since(column.score.column, by_name) for column in newest.moved[:TOP_COLUMNS]
             ],
+            "beside": [_spelt(column) for column in newest.beside],
+            "joint": _joint_spelt(newest, self.joint),
             "not_evaluated": _unknown(looks)[:TOP_COLUMNS],
             "not_evaluated_count": sum(len(look.unknown) for look in looks),
         }
@@ -279,13 +333,17 @@ class ConceptDrift:
                 f"{newest.needed} columns beyond their mark"
                 if newest.needed > 1
                 else f"column {newest.columns[0].score.column[:TEXT]} at {_mark(newest.columns[0].best)}"
+                if newest.columns
+                else ""
             )
+            if newest.joint is not None:
+                needed += f"{' or ' if needed else ''}{TOGETHER} at {_mark(newest.joint)}"
             if self.windows > 1:
                 needed += f", in {self.windows} of {self.of} windows"
             progress = newest.share
         return Quiet(
             trigger=TriggerKind.CONCEPT_DRIFT,
-            reason=reason + _listed(_unknown(looks)),
+            reason=reason + _told_beside(newest) + _listed(_unknown(looks)),
             needed=needed,
             progress=progress,
         )
@@ -330,11 +388,38 @@ def _why(look: _Look) -> str:
 
 def _strongest(look: _Look) -> str:
     """The sentence for people: ``column price PSI 0.13 of 0.2``."""
+    together = "" if look.joint is None else f"{TOGETHER} {look.joint}"
+    if not look.columns:
+        return together
     first = look.columns[0]
     text = f"column {first.score.column[:TEXT]} {first.best}"
     if look.needed > 1:
         text = f"{len(look.moved)} of {look.needed} columns moved, most of all {text}"
-    return text
+    return ", ".join(part for part in (text, together) if part)
+
+
+def _told_beside(look: _Look) -> str:
+    """Target and predictions that moved, and don't count."""
+    moved = [f"{column.score.role.value} {column.best}" for column in look.beside if column.moved]
+    return f"; besides, {' and '.join(moved)}" if moved else ""
+
+
+def _joint_spelt(look: _Look, needed: float | None) -> JsonDict | None:
+    """What the classifier says, as evidence; also where it is measured and not watched."""
+    found = look.window.report.joint
+    if found is None:
+        return None
+    return {
+        "auc": found.auc,
+        "low": found.low,
+        "high": found.high,
+        "p_value": found.p_value,
+        "needed": needed,
+        "moved": look.joint is not None and look.joint.moved,
+        "rows": [found.baseline_rows, found.window_rows],
+        "leaned_on": [[name[:TEXT], loss] for name, loss in found.leaned_on],
+        "reason": found.reason,
+    }
 
 
 def _mark(reading: Reading) -> str:
@@ -343,10 +428,17 @@ def _mark(reading: Reading) -> str:
 
 def _spelt(column: _Column) -> dict[str, Any]:
     """A moved column as evidence."""
-    spelt: dict[str, Any] = {"column": column.score.column[:TEXT], "kind": column.score.kind.value}
+    score = column.score
+    spelt: dict[str, Any] = {
+        "column": score.column[:TEXT],
+        "kind": score.kind.value,
+        "role": score.role.value,
+    }
     for reading in column.readings:
         spelt[reading.name] = {"value": reading.value, "needed": reading.needed, "moved": reading.moved}
-    spelt["direction"] = column.score.direction
+    if not column.readings:
+        spelt["reason"] = next((s.reason for s in score.statistics.values() if s.value is None), None)
+    spelt["direction"] = score.direction
     spelt["rows"] = [column.score.baseline_rows, column.score.window_rows]
     spelt["moved"] = [[cell[:TEXT], change] for cell, change in column.score.moved]
     return spelt

@@ -52,6 +52,8 @@ class Reading:
     value: float
     threshold: float
     noise: float
+    nothing: float = 0.0
+    """The value that says nothing: where the share begins."""
     disarm: float | None = None
     """A column that has moved stays so at this value and above; None: only as `moved` says."""
 
@@ -69,7 +71,7 @@ class Reading:
 
     @property
     def share(self) -> float:
-        return self.value / self.needed
+        return (self.value - self.nothing) / (self.needed - self.nothing)
 
     def __str__(self) -> str:
         return f"{self.name.upper()} {self.value:.3g} of {self.needed:.3g}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,15 @@ from ct_daemon.scan.files import compare_files
 from ct_daemon.terminal import GAP, Column, clip, printable, table, width, wrapped
 from ct_daemon.words import counted
 
+Joint = Callable[[Path, Path, Sequence[str]], dict[str, Any]]
+"""Baseline, window and columns to ignore → what `joint_files` says."""
 CELLS = 2
 """So many cells of a column that moved are named."""
 UNKNOWN = "can't tell"
 _SHARES = ("missing", "unseen")
 _SHOWN = ("psi", "ks", *_SHARES)
+CHANCE = 1e-6
+"""Smaller p-values are told as below this."""
 _COLUMNS = (
     Column(title="column", flexible=True),
     Column(title="kind"),
@@ -29,18 +34,21 @@ _COLUMNS = (
 )
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Compare and print; the exit code is that of the error tree."""
+def main(arguments: list[str] | None = None, joint: Joint | None = None) -> int:
+    """Compare and print, with what `joint` says of all columns together; the exit code is that of the error tree."""
     parser = argparse.ArgumentParser(prog="ct-daemon drift")
     parser.add_argument("baseline", type=Path)
     parser.add_argument("window", type=Path)
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--ignore", action="append", default=[])
     chosen = parser.parse_args(arguments)
     try:
         for path in (chosen.baseline, chosen.window):
             if not path.exists():
                 raise SourceError(f"there is no file {path}; check the name", reason="file_missing")
         found = compare_files([chosen.baseline], [chosen.window])
+        if joint is not None:
+            found["joint"] = joint(chosen.baseline, chosen.window, chosen.ignore)
     except CtDaemonError as error:
         if chosen.json:
             sys.stdout.write(
@@ -71,11 +79,31 @@ def report(found: dict[str, Any], width: int) -> list[str]:
             lines.append(clip(f"    {printable(note)}", width))
     if "reason" in found:
         lines += ["", f"{UNKNOWN}: {found['reason']}"]
+    if "joint" in found:
+        lines += ["", *_together(found["joint"], width)]
     told = ", ".join(
         f"{name} {100 * value:g} points" if name in _SHARES else f"{name.upper()} {value:g}"
         for name, value in thresholds.items()
     )
     return [*lines, "", *wrapped(f"moved: at {told} or more, and beyond the noise of so many rows", width)]
+
+
+def _together(joint: dict[str, Any], width: int) -> list[str]:
+    """What the classifier says of all columns together."""
+    auc = joint["statistics"]["auc"]
+    if auc["value"] is None:
+        return wrapped(f"all columns together: {UNKNOWN} ({auc['reason']})", width)
+    chance = f"p {auc['p_value']:.2g}" if auc["p_value"] >= CHANCE else f"p below {CHANCE:g}"
+    text = (
+        f"all columns together: {joint['verdict']}; a classifier tells the files apart with AUC {auc['value']:.3f} "
+        f"[{auc['low']:.3f}, {auc['high']:.3f}] (0.5 is guessing), {chance}, on {joint['rows']['baseline']:,} and "
+        f"{counted(joint['rows']['window'], 'row')}"
+    )
+    lines = wrapped(text, width)
+    if joint["leaned_on"]:
+        needed = (f"{printable(one['column'])} ({one['auc_loss']:+.3f})" for one in joint["leaned_on"])
+        lines += wrapped(f"it leaned on {', '.join(needed)}", width, first="    ", rest="    ")
+    return lines
 
 
 def _row(name: str, column: dict[str, Any]) -> tuple[str, ...]:
