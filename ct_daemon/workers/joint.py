@@ -16,8 +16,8 @@ import pyarrow as pa
 from sklearn.ensemble import HistGradientBoostingClassifier
 from threadpoolctl import threadpool_limits
 
-from ct_daemon.drift.places import Floats
 from ct_daemon.drift.joint import Part, part_of, separation
+from ct_daemon.drift.places import Floats
 from ct_daemon.scan.columns import codes, kind_of, numbers
 from ct_daemon.types import ColumnKind, JointDrift
 
