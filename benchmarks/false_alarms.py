@@ -148,15 +148,16 @@ def page(found: dict[str, dict[str, dict[str, float]]], windows: int) -> str:
             "",
             "<!-- Written by benchmarks/false_alarms.py --write; don't edit. -->",
             "",
-            "How often rules that people use fire for one column and one window, in percent of windows, by simulation",
-            f"with fixed seeds: independent rows, baselines of {BASELINE_ROWS:,} rows, {windows:,} windows an entry",
-            f"without change and {windows // 4:,} with. `concept_drift` is the trigger as it comes: PSI or KS of 0.2 or",
-            "more, and beyond what chance gives once in a thousand windows; or a change of the missing share.",
+            "How often rules that people use fire for one column and one window, in percent of windows, by",
+            f"simulation with fixed seeds: independent rows, baselines of {BASELINE_ROWS:,} rows,",
+            f"{windows:,} windows an entry without change and {windows // 4:,} with. `concept_drift` is the trigger",
+            "as it comes: PSI or KS of 0.2 or more, and beyond what chance gives once in a thousand windows; or a",
+            "share of missing rows that changed by 0.2 or more.",
             "",
             "## Nothing has changed",
             "",
-            "A good rule is silent. A fixed mark for PSI is not: with few rows chance alone passes it. KS at p < 0.05",
-            "fires in one of twenty windows by its definition.",
+            "A good rule is silent. A fixed mark for PSI is not: with few rows chance alone passes it. KS at",
+            "p < 0.05 fires in one of twenty windows by its definition.",
             "",
             *table(found["null"], "column and window"),
             "",
@@ -176,7 +177,9 @@ def page(found: dict[str, dict[str, dict[str, float]]], windows: int) -> str:
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--windows", type=int, default=2000, help="windows an entry")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--write", action="store_true", help=f"write {PAGE.name}")

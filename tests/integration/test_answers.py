@@ -53,12 +53,12 @@ def test_a_version_keeps_its_labels_and_what_its_candidate_said_to_rows_it_had_n
     )
     labels = rows(300)["y"].to_pylist()[:240]  # 0.2 of them are the holdout, and nothing is refitted
     column = target.columns["target"]
-    counted = dict(zip(column.cells.categories, column.array.tolist(), strict=False))
+    counted = dict(zip(column.cells.categories, column.counts.tolist(), strict=False))
     assert counted == {name: labels.count(name) for name in ("hi", "lo")}
     judged = load_version(trained.files, JUDGED)
     answers = judged.model.predict(to_frame(rows(300).slice(240), judged.features)).tolist()
     column = said.columns["prediction"]
-    counted = dict(zip(column.cells.categories, column.array.tolist(), strict=False))
+    counted = dict(zip(column.cells.categories, column.counts.tolist(), strict=False))
     assert counted == {name: answers.count(name) for name in ("hi", "lo")}
 
 
