@@ -21,12 +21,12 @@ def _adapter(kind: Any) -> TypeAdapter[Any]:  # noqa: ANN401  (any class)
     return _adapters[kind]
 
 
-def encode(value: object) -> str:
+def encode(value: object, *, sparse: bool = False) -> str:
     """JSON text of a dataclass of `ct_daemon.types` (or of anything made of such).
 
-    Infinite and missing numbers become null: a reader of the JSON must not need Python.
+    With `sparse`, fields that have their default value are left out; `decode` puts them back. Infinite and missing numbers become null: a reader of the JSON must not need Python.
     """
-    return _adapter(type(value)).dump_json(value).decode()
+    return _adapter(type(value)).dump_json(value, exclude_defaults=sparse).decode()
 
 
 def decode(kind: type[T], text: str | bytes) -> T:

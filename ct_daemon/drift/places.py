@@ -77,6 +77,7 @@ class Affine:
             limit = _TWO_52 + places
             low = np.where(self._rounded(low) > limit, _LOWEST, low)
             high = np.where(self._rounded(high) <= limit, _HIGHEST, high)
+            low = np.where(self._rounded(high) <= limit, high, low)
             wide = np.flatnonzero(high - low > 1)
             while wide.size:
                 middle = low[wide] + (high[wide] - low[wide]) // np.uint64(2)

@@ -35,18 +35,19 @@ class UtcTime(TypeDecorator[datetime]):
 
 
 class Json(TypeDecorator[Any]):
-    """A value of class `kind` as JSON text, by `ct_daemon.codec`."""
+    """A value of class `kind` as JSON text, by `ct_daemon.codec`; `sparse` without what has its default value."""
 
     impl = Text
     cache_ok = True
 
-    def __init__(self, kind: type[Any]) -> None:
+    def __init__(self, kind: type[Any], *, sparse: bool = False) -> None:
         super().__init__()
         self.kind = kind
+        self.sparse = sparse
 
     def process_bind_param(self, value: object, dialect: Dialect) -> str | None:
         """To text."""
-        return None if value is None else encode(value)
+        return None if value is None else encode(value, sparse=self.sparse)
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> object:
         """From text."""

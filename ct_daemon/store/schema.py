@@ -155,7 +155,7 @@ windows = Table(
     _must("baseline_digest", Text),
     _must("first_batch_seq", Integer),
     _must("last_batch_seq", Integer),
-    _must("report", Json(DriftReport)),
+    _must("report", Json(DriftReport, sparse=True)),
     _must("measured_at", UtcTime),
     UniqueConstraint("model", "baseline_digest", "version", "last_batch_seq"),
     Index("windows_by_model", "model", "seq"),
