@@ -26,3 +26,8 @@ def __getattr__(name: str) -> Any:  # noqa: ANN401
     if name not in _PUBLIC:
         raise AttributeError(f"module 'ct_daemon' has no attribute {name!r}")
     return getattr(importlib.import_module(_PUBLIC[name]), name)
+
+
+def __dir__() -> list[str]:
+    """All names, the public ones among them."""
+    return sorted({*globals(), *_PUBLIC})

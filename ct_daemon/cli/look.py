@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -186,15 +184,3 @@ def explain(decision_or_model: str | None, *, config_path: Path, as_json: bool) 
         return
     for line in lines(recorded, demands, width=width()):
         say(line)
-
-
-@click.command()
-@click.argument("baseline", type=click.Path(path_type=Path))
-@click.argument("window", type=click.Path(path_type=Path))
-@json_option
-def drift(baseline: Path, window: Path, *, as_json: bool) -> None:
-    """Compare two data files (Parquet, CSV, JSON lines): no daemon, no configuration."""
-    # The comparison needs numpy and Arrow; this command line does without them, so another program does the work.
-    program = [sys.executable, "-m", "ct_daemon.workers.two_files", str(baseline), str(window)]
-    sys.stdout.flush()
-    os.execv(program[0], [*program, *(["--json"] if as_json else [])])  # noqa: S606  (no shell, our own module)

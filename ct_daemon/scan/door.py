@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import pyarrow as pa
 
@@ -14,8 +15,9 @@ from ct_daemon.codec import plain
 from ct_daemon.drift import display
 from ct_daemon.drift.compare import compare as compare_profiles
 from ct_daemon.drift.profile import Profile
-from ct_daemon.errors import ArtifactError
-from ct_daemon.scan.parts import parts_of
+from ct_daemon.errors import ArtifactError, SourceError
+from ct_daemon.scan import verdicts
+from ct_daemon.scan.parts import Part, forget_texts, parts_of
 from ct_daemon.scan.profiles import (
     HERE,
     Spread,
@@ -25,7 +27,14 @@ from ct_daemon.scan.profiles import (
 )
 from ct_daemon.scan.stored import SUFFIX, load_profile
 from ct_daemon.scan.streaming import profile_stream
+from ct_daemon.scan.verdicts import MOVED, what, why
+from ct_daemon.triggers.concept_drift import CANT_TELL
 from ct_daemon.types import DriftReport, DriftScore
+from ct_daemon.words import counted
+
+NAMED = 10
+"""So many columns are named in a message."""
+Parts: TypeAlias = list[Part] | pa.RecordBatchReader
 
 
 def profile(
@@ -40,13 +49,14 @@ def profile(
     Parameters
     ----------
     data
-        A path or a list of paths (Parquet, CSV, JSON lines), a mapping of names to arrays, an Arrow table, or any
-        frame that speaks the Arrow C interface (pandas, polars). An Arrow record-batch reader is taken as a stream
-        that is seen once: a baseline of it is sketched, with a bound on the error.
+        A path or a list of paths (Parquet, CSV, JSON lines; a folder or a pattern stands for its files), a mapping of
+        names to arrays, an Arrow table, or any frame that speaks the Arrow C interface (pandas, polars). An Arrow
+        record-batch reader is taken as a stream that is seen once: a baseline of it is sketched, with a bound on the
+        error. Nothing of it is changed.
     like : Profile or path of a saved one, optional
         The baseline on whose cells to count; without it, `data` is the baseline.
     columns : sequence of str, optional
-        Only these.
+        Only these; with `like`, else those of the baseline, and one that either side lacks is there with a reason.
     spread : Spread, optional
         Where parts are read, `ct_daemon.scan.cluster.Cluster` for a Dask cluster.
 
@@ -58,7 +68,7 @@ def profile(
     Raises
     ------
     SourceError
-        When `data` can't be read, with a reason.
+        When `data` can't be read, with a reason; `column_missing` when a baseline lacks one of `columns`.
     ArtifactError
         When `like` is no saved profile.
 
@@ -71,18 +81,50 @@ def profile(
     0.5
     """
     base = load_profile(Path(like)) if isinstance(like, (str, os.PathLike)) else like
-    parts = parts_of(data)
+    try:
+        return _counted(parts_of(data), base, columns, spread)
+    finally:
+        forget_texts()
+
+
+def _counted(parts: Parts, base: Profile | None, columns: Sequence[str] | None, spread: Spread) -> Profile:
     if isinstance(parts, pa.RecordBatchReader):
         if base is not None:
             return profile_stream_like(parts, base, columns)
-        found = profile_stream(parts)
-        return found if columns is None else found.only(columns)
+        return profile_stream(parts, _known(parts, columns))
     if base is not None:
         return profile_parts_like(parts, base, columns, spread)
-    return profile_parts(parts, columns=columns, spread=spread)
+    return profile_parts(parts, columns=_known(parts, columns), spread=spread)
 
 
-@dataclass(frozen=True)
+def _known(parts: Parts, columns: Sequence[str] | None) -> Sequence[str] | None:
+    """The columns once each, if they are there."""
+    if columns is None:
+        return None
+    wanted = list(dict.fromkeys([columns] if isinstance(columns, str) else columns))
+    there = _names_of(parts)
+    absent = [name for name in wanted if name not in there]
+    if absent:
+        raise _no_column(absent, there)
+    return wanted
+
+
+def _names_of(parts: Parts) -> dict[str, None]:
+    """Names of columns, in their order."""
+    if isinstance(parts, pa.RecordBatchReader):
+        return dict.fromkeys(parts.schema.names)
+    return dict.fromkeys(name for part in parts for name in part.schema.names)
+
+
+def _no_column(absent: Sequence[str], there: Iterable[str]) -> SourceError:
+    return SourceError(
+        f"there is no column {', '.join(map(repr, absent[:NAMED]))}; there are "
+        f"{', '.join(map(repr, list(there)[:NAMED]))}{', ...' if len(list(there)) > NAMED else ''}",
+        reason="column_missing",
+    )
+
+
+@dataclass(frozen=True, repr=False)
 class Comparison:
     """A window held against a baseline."""
 
@@ -93,19 +135,71 @@ class Comparison:
         """What was found, by column."""
         return {score.column: score for score in self.report.columns}
 
+    @property
+    def moved(self) -> tuple[str, ...]:
+        """The columns that moved, the one with the strongest evidence first."""
+        return tuple(score.column for word, score in verdicts.ranked(self.report.columns) if word == MOVED)
+
     def to_dict(self) -> dict[str, Any]:
-        """As plain dicts, lists, strings and numbers: ``{"rows": {"baseline": n, "window": m}, "columns": {NAME:
-        {"kind": ..., "statistics": {"ks": {"value": ..., "p_value": ..., "error": ...}, ...}}}}``."""
+        """As plain dicts, lists, strings and numbers; what ``ct-daemon drift --json`` prints.
+
+        Returns
+        -------
+        dict
+            ``{"rows": {"baseline": n, "window": m}, "thresholds": {"psi": ..., "ks": ...}, "ranking": [NAME, ...],
+            "columns": {NAME: {"kind": "numeric", "statistics": {"ks": {"value": ..., "p_value": ..., "error": ...},
+            ...}, "moved": [{"cell": ..., "change": ...}], "verdict": "moved"}}}``. The verdict is `moved`, `calm` or
+            `unknown`, by the default thresholds of the drift trigger and the noise of samples of this size; `ranking`
+            has the columns with the strongest evidence first. What can't be evaluated has ``"value": null`` and a
+            ``"reason"``; a column on one side only is `column_missing` or `not_in_baseline`.
+        """
         document: dict[str, Any] = {
             "rows": {"baseline": self.report.baseline_rows, "window": self.report.window_rows},
-            "columns": {score.column: score_document(score) for score in self.report.columns},
+            "thresholds": {"psi": verdicts.PSI, "ks": verdicts.KS},
+            "ranking": [score.column for _, score in verdicts.ranked(self.report.columns)],
+            "columns": {score.column: _column_document(score) for score in self.report.columns},
         }
         if self.report.reason is not None:
             document["reason"] = self.report.reason
         return document
 
+    def headline(self) -> str:
+        """Rows and verdicts in one line."""
+        report = self.report
+        words = Counter(word for word, _ in verdicts.ranked(report.columns))
+        found = ", ".join(f"{words[word]:,} {word}" for word in verdicts.ORDER if words[word])
+        rows = f"baseline {counted(report.baseline_rows, 'row')}, window {counted(report.window_rows, 'row')}"
+        text = f"{rows}; {counted(len(report.columns), 'column')}" + (f": {found}" if found else "")
+        return text if report.reason is None else f"{text}; {CANT_TELL}: {verdicts.because(report.reason)}"
+
+    def __repr__(self) -> str:
+        return f"<Comparison: {self.headline()}>"
+
     def _repr_html_(self) -> str:
-        return display.comparison(self.report)
+        rows = [
+            (score.column, score.kind.value, *_figures(score), word, "; ".join(what(score) + why(score)))
+            for word, score in verdicts.ranked(self.report.columns)
+        ]
+        return display.html(self.headline(), _TITLES, rows, LEGEND)
+
+
+_TITLES = ("column", "kind", "PSI", "noise", "KS", "missing", "verdict", "what changed")
+LEGEND = (
+    f"moved: PSI or KS at {verdicts.PSI:g} or more, and beyond chance; changed: beyond chance, but less; calm: no "
+    "more than chance gives samples of this size (one in 1,000 exceeds it); noise: PSI that chance reaches"
+)
+"""What the verdicts mean."""
+
+
+def _figures(score: DriftScore) -> list[str]:
+    psi = score.statistics.get("psi")
+    values = [psi and psi.value, psi and psi.critical]
+    values += [one and one.value for one in map(score.statistics.get, ("ks", "missing"))]
+    return ["" if value is None else f"{value:.3f}" for value in values]
+
+
+def _column_document(score: DriftScore) -> dict[str, Any]:
+    return score_document(score) | {"verdict": verdicts.verdict(score)}
 
 
 def score_document(score: DriftScore) -> dict[str, Any]:
@@ -121,7 +215,14 @@ def score_document(score: DriftScore) -> dict[str, Any]:
     return {key: value for key, value in found.items() if value is not None}
 
 
-def compare(baseline: Any, window: Any, *, min_rows: int = 50) -> Comparison:  # noqa: ANN401
+def compare(
+    baseline: Any,  # noqa: ANN401
+    window: Any,  # noqa: ANN401
+    *,
+    min_rows: int = 50,
+    columns: Sequence[str] | None = None,
+    spread: Spread = HERE,
+) -> Comparison:
     """Hold a window against a baseline, column by column.
 
     Parameters
@@ -130,35 +231,86 @@ def compare(baseline: Any, window: Any, *, min_rows: int = 50) -> Comparison:  #
         A window's profile must have been counted on the cells of this baseline (``profile(data, like=baseline)``).
     min_rows : int
         With fewer rows nothing is said: "can't tell" is never shown as "no drift".
+    columns : sequence of str, optional
+        Only these.
+    spread : Spread, optional
+        As for `profile`.
 
     Returns
     -------
     Comparison
-        ``.columns[name].statistics["ks"].value``, ``.to_dict()``; a table in a notebook.
+        ``.columns[name].statistics["ks"].value``, ``.moved``, ``.to_dict()``; a table in a notebook.
 
     Raises
     ------
-    SourceError, ArtifactError
-        When data or a saved profile can't be read; `schema_differs` when the window was counted on other cells.
+    SourceError
+        When data can't be read; `column_missing` when one of `columns` is on neither side.
+    ArtifactError
+        When a saved profile can't be read; `schema_differs` when the window was counted on other cells.
     """
-    base = _profile_of(baseline, None)
     try:
-        return Comparison(compare_profiles(base, _profile_of(window, base), min_rows=min_rows))
+        wanted = (
+            None if columns is None else dict.fromkeys([columns] if isinstance(columns, str) else columns)
+        )
+        base, there = _baseline(baseline, wanted, spread)
+        found, here = _window(window, base, wanted, spread)
+    finally:
+        forget_texts()
+    absent = [name for name in wanted or () if name not in there and name not in here]
+    if absent:
+        raise _no_column(absent, there)
+    try:
+        return Comparison(compare_profiles(base, found, min_rows=min_rows))
     except ValueError as error:
-        raise ArtifactError(f"{error}", reason="schema_differs") from error
+        raise ArtifactError(
+            f"{_named(window, 'the window')} was not counted on the cells of {_named(baseline, 'the baseline')}; "
+            "count it on them: ct-daemon profile DATA --like BASELINE --out WINDOW, in Python profile(data, "
+            "like=baseline)",
+            reason="schema_differs",
+        ) from error
 
 
-def _profile_of(data: Any, like: Profile | None) -> Profile:  # noqa: ANN401
+def _baseline(
+    data: Any,  # noqa: ANN401
+    wanted: Mapping[str, None] | None,
+    spread: Spread,
+) -> tuple[Profile, list[str]]:
+    """The profile of the baseline, and the names of all columns that there are."""
+    saved = _saved(data)
+    if saved is not None:
+        return _chosen(saved, wanted), list(saved.columns)
+    parts = parts_of(data)
+    names = list(_names_of(parts))
+    return _counted(parts, None, None if wanted is None else [n for n in names if n in wanted], spread), names
+
+
+def _window(
+    data: Any,  # noqa: ANN401
+    base: Profile,
+    wanted: Mapping[str, None] | None,
+    spread: Spread,
+) -> tuple[Profile, list[str]]:
+    """The same of the window. Of rows all columns are watched, those that the baseline does not have, too."""
+    saved = _saved(data)
+    if saved is not None:
+        return _chosen(saved, wanted), list(saved.columns)
+    parts = parts_of(data)
+    names = list(_names_of(parts))
+    watch = dict.fromkeys([*base.columns, *names]) if wanted is None else wanted
+    return _counted(parts, base, list(watch), spread), names
+
+
+def _chosen(found: Profile, wanted: Mapping[str, None] | None) -> Profile:
+    return found if wanted is None else found.only([name for name in found.columns if name in wanted])
+
+
+def _saved(data: Any) -> Profile | None:  # noqa: ANN401
     if isinstance(data, Profile):
         return data
     if isinstance(data, (str, os.PathLike)) and Path(data).suffix == SUFFIX:
         return load_profile(Path(data))
-    if like is None:
-        return profile(data)
-    parts = parts_of(data)
-    if isinstance(parts, pa.RecordBatchReader):
-        names = parts.schema.names
-    else:
-        names = [name for part in parts for name in part.schema.names]
-    watch = list(dict.fromkeys([*like.columns, *names]))
-    return profile(parts if isinstance(parts, pa.RecordBatchReader) else data, like=like, columns=watch)
+    return None
+
+
+def _named(data: Any, role: str) -> str:  # noqa: ANN401
+    return f"{role} {os.fspath(data)}" if isinstance(data, (str, os.PathLike)) else role
