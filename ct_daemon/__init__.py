@@ -11,7 +11,7 @@ _PUBLIC = {
     "TrainingData": "ct_daemon.training.data",
     "profile": "ct_daemon.scan.door",
     "compare": "ct_daemon.scan.door",
-    "Comparison": "ct_daemon.scan.door",
+    "Comparison": "ct_daemon.scan.comparison",
     "Profile": "ct_daemon.drift.profile",
     "save_profile": "ct_daemon.scan.stored",
     "load_profile": "ct_daemon.scan.stored",

@@ -13,6 +13,7 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -221,13 +222,21 @@ def _in_memory(data: Any) -> list[Part] | pa.RecordBatchReader:  # noqa: ANN401
 def _table(data: Any) -> pa.Table:  # noqa: ANN401
     if isinstance(data, pa.RecordBatch):
         return pa.Table.from_batches([data])
-    if isinstance(data, (pa.Table, Mapping)):
-        return pa.table(data)
+    if isinstance(data, pa.Table):
+        return data
+    if isinstance(data, Mapping):
+        return pa.table({name: _array(values) for name, values in data.items()})
     if type(data).__module__.partition(".")[0] == "pandas" and hasattr(data, "columns"):
         return pa.Table.from_pandas(data, preserve_index=False)
     if hasattr(data, "__arrow_c_stream__") or hasattr(data, "__arrow_c_array__"):
         return pa.table(data)
     raise TypeError("it does not speak the Arrow C interface")
+
+
+def _array(values: Any) -> Any:  # noqa: ANN401
+    """Among objects NaN stands for missing, as pandas has it."""
+    objects = isinstance(values, np.ndarray) and values.dtype == object
+    return pa.array(values, from_pandas=True) if objects else values
 
 
 def _once(schema: pa.Schema) -> None:

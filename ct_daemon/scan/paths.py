@@ -58,8 +58,9 @@ def _checked(path: Path) -> Path:
     if not path.is_file():
         raise SourceError(f"{path} is no regular file; name one", reason="not_a_regular_file")
     if path.suffix.lower() not in SUFFIXES:
+        step = "load a saved profile with load_profile" if path.suffix == ".json" else "name a file of rows"
         raise SourceError(
-            f"{path} can't be read: its name ends in none of {', '.join(SUFFIXES)}; name a file of rows",
+            f"{path} can't be read as rows: its name ends in none of {', '.join(SUFFIXES)}; {step}",
             reason="unsupported_format",
         )
     return path

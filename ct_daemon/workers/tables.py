@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from ct_daemon.drift import display
 from ct_daemon.drift.profile import Profile
-from ct_daemon.scan.door import LEGEND, Comparison
+from ct_daemon.scan.comparison import LEGEND, Comparison
 from ct_daemon.scan.verdicts import CALM, ORDER, because, ranked, what, why
 from ct_daemon.terminal import GAP, Column, clip, printable, table, wrapped
 from ct_daemon.types import DriftScore, Statistic
