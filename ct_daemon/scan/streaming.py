@@ -65,7 +65,8 @@ def profile_stream(reader: pa.RecordBatchReader, columns: Sequence[str] | None =
         if name in numbers:
             found[name] = numbers[name].finish(kind)
         elif name in names:
-            found[name] = name_column(names[name], category_cells(names[name].counts), kind, rows)
+            cells = category_cells(names[name].counts, more=names[name].error > 0)
+            found[name] = name_column(names[name], cells, kind, rows)
         else:
             reason = "unsupported" if kind is ColumnKind.UNSUPPORTED else "baseline_empty"
             found[name] = uncounted_column(kind, reason)

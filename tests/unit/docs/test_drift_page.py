@@ -8,7 +8,6 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -43,7 +42,7 @@ def people(count: int, seed: int, older: float = 0.0, silent: float = 0.05) -> p
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The files that the page speaks of. The programs behind commands run in this process."""
     january, monday = people(6000, 1), people(600, 2, older=10, silent=0.15)
     drop(tmp_path, "january.parquet", january)
@@ -57,7 +56,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setattr(os, "execv", become)
-    yield tmp_path
+    return tmp_path
 
 
 def become(program: str, words: list[str]) -> NoReturn:
@@ -111,7 +110,7 @@ def test_the_programs_work_as_they_stand(page: str, folder: Path, capfd: pytest.
     names: dict[str, Any] = {}
     for block in blocks("python", text):
         if "import ct_daemon\n" in block or names:
-            exec(compile(block, page, "exec"), names)  # noqa: S102  (our own page)
+            exec(compile(block, page, "exec"), names)
     assert names["found"].moved == ("age",)
     assert "('age',)" in capfd.readouterr().out
 
