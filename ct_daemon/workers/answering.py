@@ -56,7 +56,8 @@ def names(text: str | None) -> list[str] | None:
     """
     if text is None:
         return None
-    found = [name for name in next(csv.reader([text], skipinitialspace=True), []) if name]
+    words = next(csv.reader([text], skipinitialspace=True), [])
+    found = [name for name in map(str.strip, words) if name]
     if not found:
         raise ConfigError("--columns names no column; write --columns a,b", reason="no_columns")
     return found
