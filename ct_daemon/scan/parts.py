@@ -8,9 +8,10 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
+from threading import Lock
 from typing import Any, Protocol
 
 import numpy as np
@@ -28,6 +29,8 @@ WHOLE_ROW_GROUP = 1 << 22
 """A column of a row group of so many rows or fewer is decoded in one go."""
 PIECE = 1 << 20
 """Of larger ones, so many rows at once."""
+ROOM = 1 << 29
+"""Text files that were read are kept while they take no more bytes than this."""
 
 
 class Part(Protocol):
@@ -77,7 +80,7 @@ class TablePart:
 
 @dataclass(frozen=True)
 class TextPart:
-    """A file of CSV or JSON lines. It is read as a whole, and the newest one read is kept (see `forget_texts`)."""
+    """A file of CSV or JSON lines. It is read as a whole, and kept while there is room (see `forget_texts`)."""
 
     path: Path
     stamp: tuple[int, int] | None = None
@@ -88,23 +91,55 @@ class TextPart:
         """The file's."""
         return self.path.name
 
-    @cached_property
+    @property
     def schema(self) -> pa.Schema:
         """Columns and their types."""
-        return _text(self.path, self.stamp).schema
+        return self._shape[0]
 
-    @cached_property
+    @property
     def rows(self) -> int:
         """How many."""
-        return int(_text(self.path, self.stamp).num_rows)
+        return self._shape[1]
+
+    @cached_property
+    def _shape(self) -> tuple[pa.Schema, int]:
+        found = _TEXTS.table(self.path, self.stamp)
+        return found.schema, int(found.num_rows)
 
     def column(self, name: str) -> Iterator[pa.Array]:
         """See `Part`."""
-        yield from _text(self.path, self.stamp).column(name).chunks
+        yield from _TEXTS.table(self.path, self.stamp).column(name).chunks
 
 
-@lru_cache(maxsize=1)
-def _text(path: Path, stamp: tuple[int, int] | None) -> pa.Table:
+@dataclass
+class _Texts:
+    """Text files that were read, so that several passes and threads parse each one once as long as there is room."""
+
+    tables: dict[tuple[Path, tuple[int, int] | None], pa.Table] = field(default_factory=dict)
+    lock: Lock = field(default_factory=Lock)
+
+    def table(self, path: Path, stamp: tuple[int, int] | None) -> pa.Table:
+        with self.lock:
+            key = path, stamp
+            if key not in self.tables:
+                self.tables[key] = _read(path, stamp)
+                self._make_room()
+            return self.tables[key]
+
+    def _make_room(self) -> None:
+        """The newest stays. Files are read in the same order again and again, so the one before it is needed last."""
+        while len(self.tables) > 1 and sum(table.nbytes for table in self.tables.values()) > ROOM:
+            del self.tables[list(self.tables)[-2]]
+
+    def forget(self) -> None:
+        with self.lock:
+            self.tables.clear()
+
+
+_TEXTS = _Texts()
+
+
+def _read(path: Path, stamp: tuple[int, int] | None) -> pa.Table:
     with faults_of(path.name):
         found = read_table(path, path.name, max_rows=MAX_ROWS, max_columns=MAX_COLUMNS)
         if stamp is not None and _stamp(path) != stamp:
@@ -116,8 +151,8 @@ def _text(path: Path, stamp: tuple[int, int] | None) -> pa.Table:
 
 
 def forget_texts() -> None:
-    """Let go of the text file that is kept."""
-    _text.cache_clear()
+    """Let go of the text files that are kept."""
+    _TEXTS.forget()
 
 
 def _stamp(path: Path) -> tuple[int, int]:

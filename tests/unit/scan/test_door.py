@@ -194,6 +194,28 @@ def test_a_file_that_is_written_to_while_it_is_read_is_refused(
     assert caught.value.reason == "file_changed"
 
 
+def test_text_files_are_parsed_once_while_there_is_room_by_however_many_threads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("1.csv", "2.csv"):
+        text_file(tmp_path, pa.table({f"c{i}": np.arange(50) for i in range(12)}), name)
+    read: list[str] = []
+
+    def count(path: Path, name: str, **limits: Any) -> pa.Table:
+        read.append(name)
+        return read_table(path, name, **limits)
+
+    monkeypatch.setattr("ct_daemon.scan.parts.read_table", count)
+    monkeypatch.setattr("ct_daemon.scan.passes.workers", lambda: 4)
+    found = ct_daemon.profile(tmp_path)
+    assert read == ["1.csv", "2.csv"]
+    monkeypatch.setattr("ct_daemon.scan.parts.ROOM", 1)
+    read.clear()
+    assert ct_daemon.profile(tmp_path) == found
+    passes = 4  # shapes, sample, tally, counts
+    assert 2 < len(read) <= 2 * passes
+
+
 def test_a_long_stream_is_sketched_and_its_error_is_known_and_kept(tmp_path: Path) -> None:
     values = np.random.default_rng(3).normal(size=6 * BUFFER)
     rows = pa.table({"x": values, "y": values})
