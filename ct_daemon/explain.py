@@ -188,6 +188,10 @@ def _drift(evidence: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "  ", f"{column['column']} ({column['kind']}): {', '.join(_numbers(column))}"
         if column["moved"]:
             yield "    ", _cells(column["moved"])
+    yield from _joint(evidence.get("joint"))  # older evidence has neither
+    for column in evidence.get("beside", ()):
+        told = ", ".join(_numbers(column)) or f"can't tell ({column.get('reason')})"
+        yield "  ", f"beside, {column['role']} {column['column']}: {told}"
     for entry in evidence["not_evaluated"]:
         yield (
             "  ",
@@ -197,6 +201,22 @@ def _drift(evidence: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     more = evidence["not_evaluated_count"] - len(evidence["not_evaluated"])
     if more > 0:
         yield "  ", f"can't tell: {more} more"
+
+
+def _joint(joint: Mapping[str, Any] | None) -> Iterator[tuple[str, str]]:
+    """What the classifier says of all columns together."""
+    if joint is None or joint["auc"] is None:
+        return
+    needed = "" if joint["needed"] is None else f", of {joint['needed']:.3g} at the lower end"
+    yield (
+        "  ",
+        f"all columns together: AUC {joint['auc']:.3f} [{joint['low']:.3f}, {joint['high']:.3f}]{needed}",
+    )
+    if joint["leaned_on"]:
+        yield (
+            "    ",
+            f"it leaned on {', '.join(f'{name} ({loss:+.3f})' for name, loss in joint['leaned_on'])}",
+        )
 
 
 def _numbers(column: Mapping[str, Any]) -> Iterator[str]:

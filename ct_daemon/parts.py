@@ -232,6 +232,7 @@ def _evidence(chosen: TriggerSettings) -> list[Trigger]:
             ConceptDrift(
                 psi=drift.psi,
                 ks=drift.ks,
+                joint=drift.joint,
                 columns=drift.columns,
                 among=None if drift.among is None else frozenset(drift.among),
                 windows=drift.windows,

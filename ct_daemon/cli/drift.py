@@ -28,15 +28,35 @@ columns_option = click.option("--columns", metavar="A,B", help="Only these colum
     show_default=True,
     help="With fewer rows on either side nothing is said.",
 )
+@click.option("--joint", is_flag=True, help="Also ask a classifier whether it can tell their rows apart.")
+@click.option(
+    "--ignore", metavar="COLUMN", multiple=True, help="It shall not look at this one, such as a time."
+)
 @json_option
-def drift(baseline: Path, window: Path, *, columns: str | None, min_rows: int, as_json: bool) -> None:
+def drift(
+    baseline: Path,
+    window: Path,
+    *,
+    columns: str | None,
+    min_rows: int,
+    joint: bool,
+    ignore: tuple[str, ...],
+    as_json: bool,
+) -> None:
     """Compare two sets of rows, column by column: what moved, which way, and what is only noise.
 
     Each is a file (Parquet, CSV, JSON lines), a folder of files, a pattern in quotes ('day-*.csv'), or a profile that
     'ct-daemon profile' saved (.json). A saved WINDOW must have been counted on the cells of BASELINE (--like).
     """
-    options = [*_given("--columns", columns), "--min-rows", str(min_rows)]
-    _become("two_files", [*options, *(["--json"] if as_json else [])], [baseline, window])
+    if ignore and not joint:
+        raise click.UsageError("--ignore is for --joint")
+    options = [
+        *_given("--columns", columns),
+        f"--min-rows={min_rows}",
+        *(f"--ignore={one}" for one in ignore),
+    ]
+    program = "joint_files" if joint else "two_files"
+    _become(program, [*options, *(["--json"] if as_json else [])], [baseline, window])
 
 
 @click.command()

@@ -101,5 +101,5 @@ def score_document(score: DriftScore) -> dict[str, Any]:
         name: {key: value for key, value in one.items() if value is not None or key == "value"}
         for name, one in found["statistics"].items()
     }
-    del found["column"]
+    del found["column"], found["role"]
     return {key: value for key, value in found.items() if value is not None}

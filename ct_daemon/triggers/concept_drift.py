@@ -10,9 +10,11 @@ window when one of the watched statistics
 With a lower threshold to disarm, a column that has moved counts as moved in the windows after it until none of its
 statistics reaches that threshold any more: a value that swings around the upper one is one move, not many.
 
-A window has *drifted* when enough of its columns moved. The trigger fires when enough of the newest windows drifted,
-the newest one among them. A statistic without a value is neither "moved" nor "not moved": it is listed, and where
-nothing else is left the answer is "can't tell".
+A window has *drifted* when enough of its columns moved, or when a classifier tells its rows from those that the model
+was trained on better than the user's threshold. Target and predictions are told beside; they count where the user
+names them. The trigger fires when enough of the newest windows drifted, the newest one among them. A statistic
+without a value is neither "moved" nor "not moved": it is listed, and where nothing else is left the answer is "can't
+tell".
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ from ct_daemon.types import (
     JsonDict,
     Observation,
     Quiet,
+    Role,
     Statistic,
     TriggerKind,
     Window,
@@ -42,6 +45,7 @@ TOP_COLUMNS = 10
 """So many moved columns, and so many statistics without a value, are spelt out as evidence."""
 NAMED = 3
 """So many statistics without a value are named in a sentence."""
+TOGETHER = "all columns together"
 TEXT = 120
 """Names of columns and cells are cut to so many characters."""
 
@@ -88,6 +92,8 @@ class _Reading:
     noise: float
     disarm: float | None = None
     """A column that has moved stays so at this value and above; None: only as `moved` says."""
+    nothing: float = 0.0
+    """The value that says that nothing has moved."""
 
     @property
     def needed(self) -> float:
@@ -103,7 +109,7 @@ class _Reading:
 
     @property
     def share(self) -> float:
-        return self.value / self.needed
+        return (self.value - self.nothing) / (self.needed - self.nothing)
 
     def __str__(self) -> str:
         return f"{self.name.upper()} {self.value:.3g} of {self.needed:.3g}"
@@ -136,6 +142,15 @@ class _Look:
     unknown: tuple[tuple[str, str, str], ...]
     """(column, statistic, reason) of watched statistics without a value."""
     needed: int
+    joint: _Reading | None = None
+    """All columns together, where that is watched and known."""
+    beside: tuple[_Column, ...] = ()
+    """Target and predictions, which don't count."""
+
+    @property
+    def can_tell(self) -> bool:
+        """Whether anything watched has a value."""
+        return bool(self.columns) or self.joint is not None
 
     @property
     def moved(self) -> tuple[_Column, ...]:
@@ -143,30 +158,35 @@ class _Look:
 
     @property
     def drifted(self) -> bool:
-        return len(self.moved) >= self.needed
+        return len(self.moved) >= self.needed or (self.joint is not None and self.joint.moved)
 
     @property
     def share(self) -> float:
-        """How much of what makes it a drifted window, 0 to 1: of the strongest column, or of the columns needed."""
+        """How much of what makes it a drifted window, 0 to 1: of the strongest column, or of the columns needed; of
+        all columns together, if that is more."""
         if self.drifted:
             return 1.0
+        together = 0.0 if self.joint is None else self.joint.share
         if self.needed > 1:
-            return len(self.moved) / self.needed
-        return min(max(self.columns[0].best.share, 0.0), 1.0)
+            return max(len(self.moved) / self.needed, together)
+        return min(max(self.columns[0].best.share if self.columns else 0.0, together, 0.0), 1.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConceptDrift:
     """Fires when columns moved in `windows` of the newest `of` windows, the newest among them.
 
-    `psi`, `ks`: thresholds, None is not watched. `columns`: how many columns must have moved, a count (int) or a
-    share of the columns that could be evaluated (float; rounded up, at least one); `among` names the columns that
-    count (None: all). `disarm_psi`, `disarm_ks`: until it falls below, a column that has moved stays so; windows
-    before the newest `of` (as many as the observation holds) say what had moved. The key names the newest window.
+    `psi`, `ks`: thresholds, None is not watched. `joint`: a window has drifted, too, where the AUC of the classifier
+    over all columns is at least this, taken at the lower end of its interval. `columns`: how many columns must have
+    moved, a count (int) or a share of the columns that could be evaluated (float; rounded up, at least one); `among`
+    names the columns that count (None: all features; target and predictions count where they are named).
+    `disarm_psi`, `disarm_ks`: until it falls below, a column that has moved stays so; windows before the newest `of`
+    (as many as the observation holds) say what had moved. The key names the newest window.
     """
 
     psi: float | None = 0.2
     ks: float | None = None
+    joint: float | None = None
     columns: int | float = 1
     among: frozenset[str] | None = None
     windows: int = 1
@@ -182,7 +202,7 @@ class ConceptDrift:
             return _cant_tell("no window has been measured yet", "rows for a full window")
         looks = self._looks(observation.windows)
         newest = looks[-1]
-        if not newest.columns:
+        if not newest.can_tell:
             return _cant_tell(
                 f"nothing in window {newest.window.seq} could be evaluated ({_why(newest)})"
                 f"{_listed(_unknown([newest]))}",
@@ -217,9 +237,10 @@ class ConceptDrift:
         columns: list[_Column] = []
         unknown: list[tuple[str, str, str]] = []
         absent = set(self.among or ()) - {score.column for score in window.report.columns}
-        unknown += [(name[:TEXT], self._first, "not_in_window") for name in sorted(absent)]
+        if self.psi is not None or self.ks is not None:
+            unknown += [(name[:TEXT], self._first, "not_in_window") for name in sorted(absent)]
         for score in window.report.columns:
-            if self.among is not None and score.column not in self.among:
+            if not self._counts(score):
                 continue
             readings: list[_Reading] = []
             for name, statistic, threshold in self._watched(score):
@@ -237,7 +258,43 @@ class ConceptDrift:
             if isinstance(self.columns, int)
             else max(1, math.ceil(self.columns * len(columns) - 1e-9))
         )
-        return _Look(window=window, columns=tuple(columns), unknown=tuple(unknown), needed=needed)
+        return _Look(
+            window=window,
+            columns=tuple(columns),
+            unknown=tuple(unknown) + self._joint_unknown(window),
+            needed=needed,
+            joint=self._joint(window),
+            beside=tuple(self._beside(window)),
+        )
+
+    def _counts(self, score: DriftScore) -> bool:
+        """Whether the column may make a window a drifted one."""
+        return score.role is Role.FEATURE if self.among is None else score.column in self.among
+
+    def _beside(self, window: Window) -> Iterator[_Column]:
+        """Target and predictions, where they don't count; without readings where nobody can tell."""
+        for score in window.report.columns:
+            if score.role is Role.FEATURE or self._counts(score):
+                continue
+            readings = tuple(
+                _reading(name, statistic, threshold, score)
+                for name, statistic, threshold in self._watched(score)
+                if _why_unknown(statistic) is None
+            )
+            yield _Column(score=score, readings=readings)
+
+    def _joint(self, window: Window) -> _Reading | None:
+        """With what is certain of it: the lower end of its interval."""
+        found = window.report.joint
+        if self.joint is None or found is None or found.low is None:
+            return None
+        return _Reading(name="AUC", value=found.low, threshold=self.joint, noise=0.5, nothing=0.5)
+
+    def _joint_unknown(self, window: Window) -> tuple[tuple[str, str, str], ...]:
+        found = window.report.joint
+        if self.joint is None or (found is not None and found.low is not None):
+            return ()
+        return ((TOGETHER, "AUC", "not_measured" if found is None else found.reason or "not_evaluated"),)
 
     @property
     def _first(self) -> str:
@@ -259,7 +316,7 @@ class ConceptDrift:
             if len(looks) > 1
             else f"window {looks[-1].window.seq}"
         )
-        blind = sum(not look.columns for look in looks)
+        blind = sum(not look.can_tell for look in looks)
         return f"{text} ({blind} could not be evaluated)" if blind else text
 
     def _evidence(self, newest: _Look, drifted: Sequence[_Look], looks: Sequence[_Look]) -> JsonDict:
@@ -273,6 +330,7 @@ class ConceptDrift:
             "needed": {
                 "psi": self.psi,
                 "ks": self.ks,
+                "joint": self.joint,
                 "columns": newest.needed,
                 "among": None if self.among is None else sorted(self.among)[:TOP_COLUMNS],
                 "disarm_psi": self.disarm_psi,
@@ -283,6 +341,8 @@ class ConceptDrift:
             "columns_moved": len(newest.moved),
             "columns_evaluated": len(newest.columns),
             "columns": [_spelt(column) for column in newest.moved[:TOP_COLUMNS]],
+            "beside": [_spelt(column) for column in newest.beside],
+            "joint": _joint_spelt(newest, self.joint),
             "not_evaluated": _unknown(looks)[:TOP_COLUMNS],
             "not_evaluated_count": sum(len(look.unknown) for look in looks),
         }
@@ -305,13 +365,17 @@ class ConceptDrift:
                 f"{newest.needed} columns beyond their mark"
                 if newest.needed > 1
                 else f"column {newest.columns[0].score.column[:TEXT]} at {_mark(newest.columns[0].best)}"
+                if newest.columns
+                else ""
             )
+            if newest.joint is not None:
+                needed += f"{' or ' if needed else ''}{TOGETHER} at {_mark(newest.joint)}"
             if self.windows > 1:
                 needed += f", in {self.windows} of {self.of} windows"
             progress = newest.share
         return Quiet(
             trigger=TriggerKind.CONCEPT_DRIFT,
-            reason=reason + _listed(_unknown(looks)),
+            reason=reason + _told_beside(newest) + _listed(_unknown(looks)),
             needed=needed,
             progress=progress,
         )
@@ -372,11 +436,38 @@ def _why(look: _Look) -> str:
 
 def _strongest(look: _Look) -> str:
     """The sentence for people: ``column price PSI 0.13 of 0.2``."""
+    together = "" if look.joint is None else f"{TOGETHER} {look.joint}"
+    if not look.columns:
+        return together
     first = look.columns[0]
     text = f"column {first.score.column[:TEXT]} {first.best}"
     if look.needed > 1:
         text = f"{len(look.moved)} of {look.needed} columns moved, most of all {text}"
-    return text
+    return ", ".join(part for part in (text, together) if part)
+
+
+def _told_beside(look: _Look) -> str:
+    """Target and predictions that moved, and don't count."""
+    moved = [f"{column.score.role.value} {column.best}" for column in look.beside if column.moved]
+    return f"; besides, {' and '.join(moved)}" if moved else ""
+
+
+def _joint_spelt(look: _Look, needed: float | None) -> JsonDict | None:
+    """What the classifier says, as evidence; also where it is measured and not watched."""
+    found = look.window.report.joint
+    if found is None:
+        return None
+    return {
+        "auc": found.auc,
+        "low": found.low,
+        "high": found.high,
+        "p_value": found.p_value,
+        "needed": needed,
+        "moved": look.joint is not None and look.joint.moved,
+        "rows": [found.baseline_rows, found.window_rows],
+        "leaned_on": [[name[:TEXT], loss] for name, loss in found.leaned_on],
+        "reason": found.reason,
+    }
 
 
 def _mark(reading: _Reading) -> str:
@@ -385,9 +476,16 @@ def _mark(reading: _Reading) -> str:
 
 def _spelt(column: _Column) -> dict[str, Any]:
     """A moved column as evidence."""
-    spelt: dict[str, Any] = {"column": column.score.column[:TEXT], "kind": column.score.kind.value}
+    score = column.score
+    spelt: dict[str, Any] = {
+        "column": score.column[:TEXT],
+        "kind": score.kind.value,
+        "role": score.role.value,
+    }
     for reading in column.readings:
         spelt[reading.name] = {"value": reading.value, "needed": reading.needed, "moved": reading.moved}
+    if not column.readings:
+        spelt["reason"] = next((s.reason for s in score.statistics.values() if s.value is None), None)
     spelt["rows"] = [column.score.baseline_rows, column.score.window_rows]
     spelt["moved"] = [[cell[:TEXT], change] for cell, change in column.score.moved]
     return spelt

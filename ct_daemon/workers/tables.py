@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 from ct_daemon.drift import display
 from ct_daemon.drift.profile import Profile
 from ct_daemon.scan.comparison import LEGEND, Comparison
 from ct_daemon.scan.verdicts import CALM, ORDER, because, ranked, what, why
 from ct_daemon.terminal import GAP, Column, clip, printable, table, wrapped
+from ct_daemon.triggers.concept_drift import CANT_TELL
 from ct_daemon.types import DriftScore, Statistic
 from ct_daemon.words import counted
 
 MOST = 100
 """So many columns are shown."""
 MARGIN = "    "
+CHANCE = 1e-6
+"""Smaller p-values are told as below this."""
 _COMPARED = (
     Column(title="column", flexible=True),
     Column(title="kind"),
@@ -32,8 +36,11 @@ _PROFILED = (
 )
 
 
-def comparison_lines(found: Comparison, width: int) -> list[str]:
-    """A comparison as lines of at most `width`: the columns that moved most come first, each with what changed."""
+def comparison_lines(found: Comparison, width: int, joint: dict[str, Any] | None = None) -> list[str]:
+    """A comparison as lines of at most `width`: the columns that moved most come first, each with what changed.
+
+    `joint` is what `joint_files` says of all columns together.
+    """
     columns = ranked(found.report.columns)
     shown = columns[:MOST]
     head, *cells = _laid_out(_COMPARED, [_compared(word, score) for word, score in shown], width)
@@ -46,7 +53,27 @@ def comparison_lines(found: Comparison, width: int) -> list[str]:
     if left:
         words = ", ".join(f"{left[word]:,} {word}" for word in ORDER if left[word])
         lines += wrapped(f"and {counted(left.total(), 'more column')}: {words}; --json has all", width)
+    if joint is not None:
+        lines += ["", *_together(joint, width)]
     return [*lines, "", *wrapped(LEGEND, width)]
+
+
+def _together(joint: dict[str, Any], width: int) -> list[str]:
+    """What the classifier says of all columns together."""
+    auc = joint["statistics"]["auc"]
+    if auc["value"] is None:
+        return wrapped(f"all columns together: {CANT_TELL} ({auc['reason']})", width)
+    chance = f"p {auc['p_value']:.2g}" if auc["p_value"] >= CHANCE else f"p below {CHANCE:g}"
+    text = (
+        f"all columns together: {joint['verdict']}; a classifier tells the files apart with AUC {auc['value']:.3f} "
+        f"[{auc['low']:.3f}, {auc['high']:.3f}] (0.5 is guessing), {chance}, on {joint['rows']['baseline']:,} and "
+        f"{counted(joint['rows']['window'], 'row')}"
+    )
+    lines = wrapped(text, width)
+    if joint["leaned_on"]:
+        needed = (f"{printable(one['column'])} ({one['auc_loss']:+.3f})" for one in joint["leaned_on"])
+        lines += wrapped(f"it leaned on {', '.join(needed)}", width, first=MARGIN, rest=MARGIN)
+    return lines
 
 
 def _compared(word: str, score: DriftScore) -> tuple[str, ...]:

@@ -164,6 +164,20 @@ def test_a_bound_on_the_error_is_shown(folder: Path) -> None:
     assert "no rank is off by more than 20 rows" in ct("profile", "sketch.json").stdout
 
 
+def test_a_classifier_looks_at_the_rows_and_columns_that_are_meant(folder: Path) -> None:
+    asked = ("drift", "base.parquet", "days/*.parquet", "--joint")
+    found = json.loads(ct(*asked, "--columns", "a,b", "--json").stdout)
+    assert (found["joint"]["rows"], found["joint"]["columns"]) == ({"baseline": 2000, "window": 700}, 2)
+    assert list(found["columns"]) == ["a", "b"]
+    assert found["joint"]["verdict"] == "moved"
+    said = ct(*asked, "--ignore", "a").stdout
+    assert "all columns together: calm" in said
+    ct("profile", "base.parquet", "--out", "base.json")
+    assert error_of("drift", "base.json", "days", "--joint", code=7)["reason"] == "profile_without_rows"
+    drop(folder / "days", "3.parquet", flat(50, seed=6).set_column(0, "a", pa.array(["x"] * 50)))
+    assert error_of("drift", "base.parquet", "days", "--joint", code=7)["reason"] == "schema_differs"
+
+
 # --- profile ---------------------------------------------------------------------------------------------
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,8 +20,10 @@ from ct_daemon.types import (
     DriftReport,
     DriftScore,
     Firing,
+    JointDrift,
     Observation,
     Quiet,
+    Role,
     Statistic,
     Window,
 )
@@ -347,3 +351,119 @@ def test_a_value_that_swings_around_the_threshold_drifts_without_a_break() -> No
     answer = ask(ConceptDrift(psi=0.2, windows=4, of=4, disarm_psi=0.15), *windows)
     assert isinstance(answer, Firing)
     assert answer.evidence["windows"] == [1, 2, 3, 4]
+
+
+# --- all columns together --------------------------------------------------------------------------------
+
+
+def together(seen: Window, low: float | None = 0.65, reason: str | None = None) -> Window:
+    """The window with what a classifier says of it."""
+    auc = None if low is None else low + 0.05
+    found = JointDrift(
+        baseline_rows=5000,
+        window_rows=1000,
+        columns=3,
+        auc=auc,
+        low=low,
+        high=None if auc is None else auc + 0.05,
+        p_value=None if auc is None else 1e-6,
+        leaned_on=() if auc is None else (("a", 0.2), ("b", 0.1)),
+        reason=reason,
+    )
+    return replace(seen, report=replace(seen.report, joint=found))
+
+
+@pytest.mark.parametrize(("low", "fire"), [(0.5999, False), (0.6, True), (0.9, True)])
+def test_a_classifier_counts_at_the_lower_end_of_its_interval(low: float, fire: bool) -> None:
+    assert fires(ConceptDrift(psi=0.2, joint=0.6), together(window(1, score(psi=0.01)), low)) is fire
+    assert fires(ConceptDrift(psi=None, ks=None, joint=0.6), together(window(1, score(psi=0.9)), low)) is fire
+
+
+def test_a_classifier_that_is_not_watched_is_evidence_and_fires_nothing() -> None:
+    assert not fires(ConceptDrift(psi=0.2), together(window(1, score(psi=0.01)), 0.9))
+    seen = evidence(ConceptDrift(psi=0.2), together(window(1, score(psi=0.9)), 0.9))
+    assert (seen["joint"]["low"], seen["joint"]["needed"], seen["joint"]["moved"]) == (0.9, None, False)
+    assert evidence(ConceptDrift(psi=0.2), window(1, score(psi=0.9)))["joint"] is None
+
+
+def test_evidence_and_sentence_name_the_classifier() -> None:
+    answer = ask(ConceptDrift(psi=0.2, joint=0.6), together(window(1, score(psi=0.05))))
+    assert isinstance(answer, Firing)
+    assert answer.reason == (
+        "window 1 drifted; column price PSI 0.05 of 0.2, all columns together AUC 0.65 of 0.6"
+    )
+    assert answer.evidence["joint"] == {
+        "auc": 0.7000000000000001,
+        "low": 0.65,
+        "high": 0.7500000000000001,
+        "p_value": 1e-6,
+        "needed": 0.6,
+        "moved": True,
+        "rows": [5000, 1000],
+        "leaned_on": [["a", 0.2], ["b", 0.1]],
+        "reason": None,
+    }
+    assert json.loads(encode(answer))["evidence"] == answer.evidence
+
+
+def test_progress_of_a_classifier_begins_at_guessing() -> None:
+    answer = quiet(ConceptDrift(psi=None, joint=0.7), together(window(1), 0.55))
+    assert answer.progress == pytest.approx(0.25)
+    assert answer.reason == "all columns together AUC 0.55 of 0.7 in window 1"
+    assert answer.needed == "all columns together at AUC 0.7"
+    assert quiet(ConceptDrift(psi=None, joint=0.7), together(window(1), 0.4)).progress == 0.0
+    both = quiet(ConceptDrift(psi=0.2, joint=0.7), together(window(1, score(psi=0.15)), 0.55))
+    assert both.progress == pytest.approx(0.75)
+    assert both.needed == "column price at PSI 0.2 or all columns together at AUC 0.7"
+
+
+def test_a_classifier_that_cant_tell_is_not_no_drift() -> None:
+    alone = ConceptDrift(psi=None, joint=0.7)
+    few = together(window(1, score(psi=0.9)), None, "too_few_rows")
+    assert "can't tell: nothing in window 1 could be evaluated (too_few_rows)" in quiet(alone, few).reason
+    assert "AUC of all columns together (not_measured)" in quiet(alone, window(1, score(psi=0.9))).reason
+    beside = quiet(ConceptDrift(psi=0.2, joint=0.7), together(window(1, score(psi=0.1)), None, "timeout"))
+    assert "can't tell: AUC of all columns together (timeout)" in beside.reason
+
+
+# --- target and predictions ------------------------------------------------------------------------------
+
+
+def answers(target: float | None, prediction: float | None) -> tuple[DriftScore, DriftScore]:
+    return (
+        replace(score("y", psi=target, kind=ColumnKind.CATEGORICAL), role=Role.TARGET),
+        replace(score("prediction", psi=prediction, kind=ColumnKind.CATEGORICAL), role=Role.PREDICTION),
+    )
+
+
+def test_target_and_predictions_dont_count_unless_they_are_named() -> None:
+    seen = window(1, score(psi=0.01), *answers(0.9, 0.9))
+    assert not fires(ConceptDrift(psi=0.2), seen)
+    assert not fires(ConceptDrift(psi=0.2, columns=0.4), seen)
+    for name in ("y", "prediction"):
+        assert fires(ConceptDrift(psi=0.2, among=frozenset({name})), seen)
+        assert not fires(ConceptDrift(psi=0.2, among=frozenset({name})), window(1, *answers(0.01, 0.01)))
+
+
+def test_they_dilute_no_share_of_the_columns() -> None:
+    assert fires(ConceptDrift(psi=0.2, columns=1.0), window(1, score(psi=0.5), *answers(0.01, 0.01)))
+
+
+def test_what_they_show_is_told_beside() -> None:
+    calm = quiet(ConceptDrift(psi=0.2), window(1, score(psi=0.01), *answers(0.01, 0.9)))
+    assert calm.reason.endswith("in window 1; besides, prediction PSI 0.9 of 0.2")
+    assert calm.progress == pytest.approx(0.05)
+    beside = evidence(ConceptDrift(psi=0.2), window(1, score(psi=0.9), *answers(None, 0.01)))["beside"]
+    assert [(one["column"], one["role"], one.get("reason")) for one in beside] == [
+        ("y", "target", "too_few_rows"),
+        ("prediction", "prediction", None),
+    ]
+    assert beside[1]["psi"]["moved"] is False
+
+
+def test_a_report_from_before_these_were_known_is_read_as_one_of_features() -> None:
+    stored = json.loads(encode(window(1, score(psi=0.9)).report))
+    del stored["joint"], stored["columns"][0]["role"]
+    report = decode(DriftReport, json.dumps(stored))
+    assert report == window(1, score(psi=0.9)).report
+    assert report.features == report.columns
