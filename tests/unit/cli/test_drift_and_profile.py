@@ -19,7 +19,9 @@ from click.testing import CliRunner, Result
 
 import ct_daemon
 from ct_daemon.cli.main import main
-from ct_daemon.scan.stored import load_profile
+from ct_daemon.scan.columns import kinds_of
+from ct_daemon.scan.profiles import new_baseline
+from ct_daemon.scan.stored import load_profile, save_baseline
 from ct_daemon.testing import drop, rows
 from ct_daemon.workers.answering import names
 from ct_daemon.workers.tables import MOST
@@ -222,6 +224,15 @@ def test_a_day_without_a_column_is_missing_in_its_rows(folder: Path) -> None:
     assert found["columns"]["c"]["missing"] == 250
     assert found["columns"]["c"]["rows"] == 300
     assert "not counted: the window has no such column" in ct("profile", "short.json").stdout
+
+
+def test_the_baseline_of_a_version_is_a_baseline_here_too(folder: Path) -> None:
+    trained_on = flat(2000, seed=1)
+    blocks = new_baseline(trained_on, kinds_of(trained_on), blocks=8)
+    assert len(blocks.blocks) == 8
+    save_baseline(blocks, folder / "baseline.json")
+    said = ct("drift", "baseline.json", "days/2.parquet").stdout
+    assert said == ct("drift", "base.parquet", "days/2.parquet").stdout
 
 
 def test_what_can_not_be_saved_or_merged_is_refused_and_nothing_is_written(folder: Path) -> None:
