@@ -18,7 +18,7 @@ import numpy as np
 
 import ct_daemon
 from ct_daemon.config import ConceptDriftTrigger
-from ct_daemon.triggers.concept_drift import has_moved
+from ct_daemon.triggers.concept_drift import standing
 from ct_daemon.types import DriftScore
 
 PAGE = Path(__file__).parents[1] / "docs" / "reference" / "false-alarms.md"
@@ -73,7 +73,9 @@ def p_below(name: str, level: float) -> Rule:
 def default_rule(score: DriftScore) -> bool:
     """What `concept_drift` does without settings."""
     chosen = ConceptDriftTrigger()
-    return bool(has_moved(score, **{name: getattr(chosen, name) for name in ("psi", "ks")}))
+    names = ("psi", "ks", "missing", "unseen")
+    found = standing(score, **{name: getattr(chosen, name) for name in names})
+    return found is not None and found[1]
 
 
 RULES: dict[str, Rule] = {

@@ -185,7 +185,8 @@ def _drift(evidence: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         f"{evidence['columns_moved']} of {counted(evaluated, 'column')} moved in window {evidence['window']}",
     )
     for column in evidence["columns"]:
-        yield "  ", f"{column['column']} ({column['kind']}): {', '.join(_numbers(column))}"
+        numbers = ", ".join((*_numbers(column), *_way(column)))
+        yield "  ", f"{column['column']} ({column['kind']}): {numbers}"
         if column["moved"]:
             yield "    ", _cells(column["moved"])
     yield from _joint(evidence.get("joint"))  # older evidence has neither
@@ -223,6 +224,17 @@ def _numbers(column: Mapping[str, Any]) -> Iterator[str]:
     for name in ("psi", "ks"):
         if name in column:
             yield f"{name.upper()} {column[name]['value']:.3f} of {column[name]['needed']:.3f}"
+    for name in ("missing", "unseen"):
+        if name in column and column[name]["moved"]:
+            yield f"share of {name} rows changed by {column[name]['value']:.3f} of {column[name]['needed']:.3f}"
+
+
+def _way(column: Mapping[str, Any]) -> Iterator[str]:
+    """Which way the values went, and since when; what an older release recorded says neither."""
+    if column.get("direction"):
+        yield str(column["direction"])
+    if "since_window" in column:
+        yield f"since window {column['since_window']}"
 
 
 def _cells(moved: Sequence[Sequence[Any]]) -> str:

@@ -138,6 +138,18 @@ class ConceptDriftTrigger(Strict):
     ks: float | None = Field(
         default=0.2, gt=0, le=1, description="A column has moved at this KS distance (null: not used)."
     )
+    missing: float | None = Field(
+        default=0.2,
+        gt=0,
+        le=1,
+        description="A column has moved when its share of missing rows changed by so much (null: not used).",
+    )
+    unseen: float | None = Field(
+        default=0.2,
+        gt=0,
+        le=1,
+        description="... or its share of categories never seen before rose by so much (null: not used).",
+    )
     joint: float | None = Field(
         default=None,
         gt=0.5,

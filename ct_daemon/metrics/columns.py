@@ -74,7 +74,7 @@ def digest(window: Window, trigger: ConceptDriftTrigger, *, first: Sequence[str]
         So many are kept by name.
     """
     report, scores = window.report, window.report.features
-    known = [(score, standing(score, psi=trigger.psi, ks=trigger.ks)) for score in scores]
+    known = [(score, _standing(score, trigger)) for score in scores]
     told = [found for _, found in known if found is not None]
     place = {column: number for number, column in enumerate(first or ())}
     last = len(place)
@@ -102,6 +102,10 @@ def digest(window: Window, trigger: ConceptDriftTrigger, *, first: Sequence[str]
         beside={s.role.value: _values(s) for s in report.columns if s.role is not Role.FEATURE},
         joint=_joint(report.joint),
     )
+
+
+def _standing(score: DriftScore, trigger: ConceptDriftTrigger) -> tuple[float, bool] | None:
+    return standing(score, psi=trigger.psi, ks=trigger.ks, missing=trigger.missing, unseen=trigger.unseen)
 
 
 def _joint(found: JointDrift | None) -> tuple[float, float] | None:

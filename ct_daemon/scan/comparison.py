@@ -8,6 +8,7 @@ from typing import Any
 
 from ct_daemon.codec import plain
 from ct_daemon.drift import display
+from ct_daemon.drift.ranking import ranked
 from ct_daemon.scan import verdicts
 from ct_daemon.scan.verdicts import MOVED, what, why
 from ct_daemon.triggers.concept_drift import CANT_TELL
@@ -15,9 +16,19 @@ from ct_daemon.types import DriftReport, DriftScore
 from ct_daemon.words import counted
 
 _TITLES = ("column", "kind", "PSI", "noise", "KS", "missing", "verdict", "what changed")
+
+
+def _marks() -> str:
+    marks = verdicts.THRESHOLDS
+    return (
+        f"PSI at {marks['psi']:g} or more, KS at {marks['ks']:g}, missing by {100 * marks['missing']:g} points or "
+        f"unseen by {100 * marks['unseen']:g}"
+    )
+
+
 LEGEND = (
-    f"moved: PSI or KS at {verdicts.PSI:g} or more, and beyond chance; changed: beyond chance, but less; calm: no "
-    "more than chance gives samples of this size (one in 1,000 exceeds it); noise: PSI that chance reaches"
+    f"moved: {_marks()}, and beyond chance; changed: beyond chance, but less; calm: no more than chance gives "
+    "samples of this size (one in 1,000 exceeds it); noise: PSI that chance reaches"
 )
 """What the verdicts mean."""
 
@@ -36,7 +47,7 @@ class Comparison:
     @property
     def moved(self) -> tuple[str, ...]:
         """The columns that moved, the one with the strongest evidence first."""
-        return tuple(score.column for word, score in verdicts.ranked(self.report.columns) if word == MOVED)
+        return tuple(score.column for word, score in verdicts.in_order(self.report) if word == MOVED)
 
     def to_dict(self) -> dict[str, Any]:
         """As plain dicts, lists, strings and numbers; what ``ct-daemon drift --json`` prints.
@@ -44,17 +55,23 @@ class Comparison:
         Returns
         -------
         dict
-            ``{"rows": {"baseline": n, "window": m}, "thresholds": {"psi": ..., "ks": ...}, "ranking": [NAME, ...],
-            "columns": {NAME: {"kind": "numeric", "statistics": {"ks": {"value": ..., "p_value": ..., "error": ...},
-            ...}, "moved": [{"cell": ..., "change": ...}], "verdict": "moved"}}}``. The verdict is `moved`, `calm` or
-            `unknown`, by the default thresholds of the drift trigger and the noise of samples of this size; `ranking`
-            has the columns with the strongest evidence first. What can't be evaluated has ``"value": null`` and a
-            ``"reason"``; a column on one side only is `column_missing` or `not_in_baseline`.
+            ``{"rows": {"baseline": n, "window": m}, "thresholds": {"psi": ..., "ks": ..., ...}, "columns": {NAME:
+            {"kind": "numeric", "statistics": {"ks": {"value": ..., "p_value": ..., "critical": ..., "error": ...},
+            ...}, "moved": [{"cell": ..., "change": ...}], "direction": "up", "shift": ..., "spread_ratio": ...,
+            "verdict": "moved"}}, "ranking": [{"column": NAME, "by": "ks", "evidence": ..., "effect": ...}]}``. A
+            statistic has of `p_value`, `critical`, `expected`, `effect`, `error` and `reason` what is known of it.
+            The verdict is `moved`, `calm` or `unknown`, by the default thresholds of the drift trigger and the noise of
+            samples of this size. What can't be evaluated has ``"value": null`` and a ``"reason"``; a column on one
+            side only is `column_missing` or `not_in_baseline`. The ranking begins with the column that moved most
+            (see `drift.ranking`).
         """
         document: dict[str, Any] = {
             "rows": {"baseline": self.report.baseline_rows, "window": self.report.window_rows},
-            "thresholds": {"psi": verdicts.PSI, "ks": verdicts.KS},
-            "ranking": [score.column for _, score in verdicts.ranked(self.report.columns)],
+            "thresholds": dict(verdicts.THRESHOLDS),
+            "ranking": [
+                {"column": one.column, "by": one.by, "evidence": one.evidence, "effect": one.effect}
+                for one in ranked(self.report)
+            ],
             "columns": {score.column: _column_document(score) for score in self.report.columns},
         }
         if self.report.reason is not None:
@@ -64,7 +81,7 @@ class Comparison:
     def headline(self) -> str:
         """Rows and verdicts in one line."""
         report = self.report
-        words = Counter(word for word, _ in verdicts.ranked(report.columns))
+        words = Counter(word for word, _ in verdicts.in_order(report))
         found = ", ".join(f"{words[word]:,} {word}" for word in verdicts.ORDER if words[word])
         rows = f"baseline {counted(report.baseline_rows, 'row')}, window {counted(report.window_rows, 'row')}"
         text = f"{rows}; {counted(len(report.columns), 'column')}" + (f": {found}" if found else "")
@@ -76,7 +93,7 @@ class Comparison:
     def _repr_html_(self) -> str:
         rows = [
             (score.column, score.kind.value, *_figures(score), word, "; ".join(what(score) + why(score)))
-            for word, score in verdicts.ranked(self.report.columns)
+            for word, score in verdicts.in_order(self.report)
         ]
         return display.html(self.headline(), _TITLES, rows, LEGEND)
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
+from ct_daemon.drift.ranking import change_of, ranked
 from ct_daemon.triggers.concept_drift import CANT_TELL, standing
-from ct_daemon.types import DriftScore, Statistic
+from ct_daemon.triggers.readings import LEVEL, SHARES
+from ct_daemon.types import DriftReport, DriftScore, Statistic
 
-PSI = 0.2
-KS = 0.2
+THRESHOLDS = {"psi": 0.2, "ks": 0.2, "missing": 0.2, "unseen": 0.2}
 """A column has moved at these. A test holds them to the defaults of the drift trigger's settings, whose import takes
 longer than a comparison."""
 
@@ -46,7 +45,7 @@ def because(reason: str) -> str:
 
 def verdict(score: DriftScore) -> str:
     """`moved`, `calm` or `unknown`, as the drift trigger with its default thresholds would have it."""
-    found = standing(score, psi=PSI, ks=KS)
+    found = standing(score, **THRESHOLDS)
     if found is None:
         return "unknown"
     return MOVED if found[1] else CALM
@@ -62,25 +61,23 @@ def in_words(score: DriftScore) -> str:
 
 
 def beyond_chance(name: str, statistic: Statistic) -> bool:
-    """Whether a statistic is larger than its critical value. KS enters less its error, on the safe side."""
-    if statistic.value is None or statistic.critical is None:
+    """Whether a statistic is larger than its critical value; of a share the test tells. KS enters less its error, on
+    the safe side."""
+    change = change_of(name, statistic)
+    if change is None:
         return False
-    if name in ("missing", "unseen"):
-        return abs(statistic.effect or 0.0) > statistic.critical
-    error = (statistic.error or 0.0) if name == "ks" else 0.0
-    return statistic.value - error > statistic.critical
+    if name in SHARES and statistic.p_value is not None:
+        return statistic.p_value <= LEVEL
+    return statistic.critical is not None and change > statistic.critical
 
 
-def ranked(scores: Iterable[DriftScore]) -> list[tuple[str, DriftScore]]:
-    """Each column with its verdict in words, the worst first, then by how much of what it needs to have moved it
-    has."""
-
-    def place(found: tuple[str, DriftScore]) -> tuple[int, float, str]:
-        word, score = found
-        stands = standing(score, psi=PSI, ks=KS)
-        return ORDER.index(word), -(stands[0] if stands is not None else 0.0), score.column
-
-    return sorted(((in_words(score), score) for score in scores), key=place)
+def in_order(report: DriftReport) -> list[tuple[str, DriftScore]]:
+    """Each column with its verdict in words: the worst first, then by evidence (see `drift.ranking`)."""
+    places = {one.column: place for place, one in enumerate(ranked(report))}
+    found = [(in_words(score), score) for score in report.columns]
+    return sorted(
+        found, key=lambda one: (ORDER.index(one[0]), places.get(one[1].column, len(places)), one[1].column)
+    )
 
 
 def why(score: DriftScore) -> list[str]:

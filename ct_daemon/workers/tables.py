@@ -9,7 +9,7 @@ from typing import Any
 from ct_daemon.drift import display
 from ct_daemon.drift.profile import Profile
 from ct_daemon.scan.comparison import LEGEND, Comparison
-from ct_daemon.scan.verdicts import CALM, ORDER, because, ranked, what, why
+from ct_daemon.scan.verdicts import CALM, ORDER, because, in_order, what, why
 from ct_daemon.terminal import GAP, Column, clip, printable, table, wrapped
 from ct_daemon.triggers.concept_drift import CANT_TELL
 from ct_daemon.types import DriftScore, Statistic
@@ -41,7 +41,7 @@ def comparison_lines(found: Comparison, width: int, joint: dict[str, Any] | None
 
     `joint` is what `joint_files` says of all columns together.
     """
-    columns = ranked(found.report.columns)
+    columns = in_order(found.report)
     shown = columns[:MOST]
     head, *cells = _laid_out(_COMPARED, [_compared(word, score) for word, score in shown], width)
     lines = [*wrapped(found.headline(), width), "", head]

@@ -239,6 +239,22 @@ def test_every_rule_has_words() -> None:
     assert set(RULES) == set(Rule)
 
 
+def test_a_moved_column_says_which_way_its_values_went_and_since_when() -> None:
+    windows = []
+    for seq in (5, 6, 7):
+        one = window(seq, 0.5)
+        gone = Statistic(value=0.3, effect=0.3, p_value=1e-9)
+        columns = tuple(
+            replace(column, direction="up", statistics={**column.statistics, "missing": gone})
+            for column in one.report.columns
+        )
+        windows.append(replace(one, report=replace(one.report, columns=columns)))
+    shown = lines(record(observation(*windows)), width=80)
+    text = " ".join(line.strip() for line in shown)
+    assert "PSI 0.500 of 0.200, share of missing rows changed by 0.300 of 0.200, up, since window 5" in text
+    assert max(map(len, shown)) <= 80
+
+
 def test_lines_tell_what_all_columns_show_together_and_what_target_and_predictions_do() -> None:
     target = replace(window(7, 0.3, name="y").report.columns[0], role=Role.TARGET)
     unknown = {"psi": Statistic(value=None, reason="not_scored")}

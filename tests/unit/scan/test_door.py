@@ -397,8 +397,8 @@ def test_documents_are_plain_and_in_short() -> None:
     found = ct_daemon.compare(base, table(seed=2, shift=1))
     document = json.loads(json.dumps(found.to_dict(), allow_nan=False))
     assert document == found.to_dict()
-    assert document["ranking"][0] == "x"
-    assert set(document["ranking"]) == set(document["columns"])
+    assert document["ranking"][0]["column"] == "x"
+    assert {one["column"] for one in document["ranking"]} == set(document["columns"])
     ks = document["columns"]["x"]["statistics"]["ks"]
     assert ks.keys() >= {"value", "p_value", "error", "critical"}
     short = json.loads(json.dumps(base.to_dict(), allow_nan=False))

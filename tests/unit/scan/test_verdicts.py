@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -9,18 +11,18 @@ import pytest
 from ct_daemon.config import ConceptDriftTrigger
 from ct_daemon.scan.door import compare
 from ct_daemon.scan.verdicts import (
-    KS,
-    PSI,
     REASONS,
+    THRESHOLDS,
     because,
     beyond_chance,
+    in_order,
     in_words,
-    ranked,
     verdict,
     what,
     why,
 )
-from ct_daemon.types import ColumnKind, DriftScore, Statistic
+from ct_daemon.triggers.concept_drift import standing
+from ct_daemon.types import ColumnKind, DriftReport, DriftScore, Statistic
 
 
 def score(name: str = "x", **statistics: Statistic) -> DriftScore:
@@ -31,7 +33,8 @@ def score(name: str = "x", **statistics: Statistic) -> DriftScore:
 
 def test_the_thresholds_are_those_of_the_trigger() -> None:
     settings = ConceptDriftTrigger()
-    assert (settings.psi, settings.ks) == (PSI, KS)
+    assert {name: getattr(settings, name) for name in THRESHOLDS} == THRESHOLDS
+    assert THRESHOLDS.keys() == inspect.signature(standing).parameters.keys() - {"score"}
 
 
 @pytest.mark.parametrize(
@@ -43,18 +46,28 @@ def test_the_thresholds_are_those_of_the_trigger() -> None:
         ({"ks": Statistic(value=0.12, critical=0.1, error=0.01)}, "calm", "changed"),
         ({"ks": Statistic(value=0.12, critical=0.1, error=0.03)}, "calm", "calm"),
         (
-            {"psi": Statistic(value=0.0), "missing": Statistic(value=0.0, critical=0.05, effect=-0.3)},
+            {"psi": Statistic(value=0.0), "missing": Statistic(value=0.0, p_value=1e-9, effect=-0.1)},
             "calm",
             "changed",
+        ),
+        (
+            {"psi": Statistic(value=0.0), "missing": Statistic(value=0.0, p_value=1e-9, effect=-0.3)},
+            "moved",
+            "moved",
+        ),
+        (
+            {"psi": Statistic(value=0.0), "unseen": Statistic(value=0.1, p_value=0.01, effect=0.1)},
+            "calm",
+            "calm",
         ),
         ({"psi": Statistic(value=None, reason="all_missing")}, "unknown", "can't tell"),
         (
             {
                 "psi": Statistic(value=None, reason="all_missing"),
-                "missing": Statistic(value=1.0, critical=0.05, effect=0.9),
+                "missing": Statistic(value=1.0, p_value=0.0, effect=0.9),
             },
-            "unknown",
-            "changed",
+            "moved",
+            "moved",
         ),
     ],
 )
@@ -68,18 +81,18 @@ def test_a_statistic_without_a_critical_value_is_never_beyond_chance() -> None:
     assert not beyond_chance("psi", Statistic(value=None, critical=0.1, reason="too_few_rows"))
 
 
-def test_the_worst_stands_first_and_equals_by_name() -> None:
-    found = ranked(
-        [
-            score("calm", psi=Statistic(value=0.01, critical=0.05)),
-            score("b", psi=Statistic(value=0.4, critical=0.05)),
-            score("a", psi=Statistic(value=0.4, critical=0.05)),
-            score("unknown", psi=Statistic(value=None, reason="too_few_rows")),
-            score("most", psi=Statistic(value=0.9, critical=0.05)),
-            score("changed", psi=Statistic(value=0.1, critical=0.05)),
-        ]
+def test_the_worst_stands_first_then_what_evidence_is_strongest_and_equals_by_name() -> None:
+    scores = (
+        score("calm", psi=Statistic(value=0.01, critical=0.05)),
+        score("b", psi=Statistic(value=0.4, critical=0.05)),
+        score("a", psi=Statistic(value=0.4, critical=0.05)),
+        score("unknown", psi=Statistic(value=None, reason="too_few_rows")),
+        score("most", psi=Statistic(value=0.9, critical=0.05)),
+        score("changed", psi=Statistic(value=0.19, critical=0.001)),
     )
-    assert [one.column for _, one in found] == ["most", "a", "b", "changed", "unknown", "calm"]
+    report = DriftReport(baseline_rows=1000, window_rows=1000, columns=scores)
+    found = [one.column for _, one in in_order(report)]
+    assert found == ["most", "a", "b", "changed", "unknown", "calm"]
 
 
 def test_reasons_have_words() -> None:

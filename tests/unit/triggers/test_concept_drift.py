@@ -14,7 +14,8 @@ import pytest
 
 from ct_daemon.codec import decode, encode
 from ct_daemon.drift.distances import psi
-from ct_daemon.triggers.concept_drift import CHI_SQUARE_999, ConceptDrift, ks_noise, psi_noise
+from ct_daemon.triggers.concept_drift import ConceptDrift
+from ct_daemon.triggers.readings import CHI_SQUARE_999, ks_noise, psi_noise
 from ct_daemon.types import (
     ColumnKind,
     DriftReport,
@@ -351,6 +352,78 @@ def test_a_value_that_swings_around_the_threshold_drifts_without_a_break() -> No
     answer = ask(ConceptDrift(psi=0.2, windows=4, of=4, disarm_psi=0.15), *windows)
     assert isinstance(answer, Firing)
     assert answer.evidence["windows"] == [1, 2, 3, 4]
+
+
+# --- what travels with a statistic -----------------------------------------------------------------------
+
+
+def shares(
+    column: str = "price", *, change: float, p: float, name: str = "missing", **values: float | None
+) -> DriftScore:
+    plain = score(column, **values)
+    share = Statistic(value=max(change, 0.0), effect=change, p_value=p, critical=0.05)
+    return replace(plain, statistics={**plain.statistics, name: share})
+
+
+def test_the_critical_value_of_the_statistic_counts_before_the_trigger_s_own() -> None:
+    wide, tight = (
+        replace(score(psi=0.3), statistics={"psi": Statistic(value=0.3, critical=critical)})
+        for critical in (0.31, 0.1)
+    )
+    assert not fires(ConceptDrift(psi=0.2), window(1, wide))
+    assert fires(ConceptDrift(psi=0.2), window(1, tight))
+    far = replace(score(ks=0.5), statistics={"ks": Statistic(value=0.5, error=0.1, critical=0.45)})
+    assert not fires(ConceptDrift(psi=None, ks=0.2), window(1, far))
+
+
+@pytest.mark.parametrize(
+    ("change", "p", "moved"),
+    [(0.2, 1e-9, True), (-0.2, 1e-9, True), (0.19, 1e-9, False), (1.0, 0.0011, False), (1.0, 0.001, True)],
+)
+def test_a_changed_share_of_missing_rows_moves_a_column(change: float, p: float, moved: bool) -> None:
+    seen = window(1, shares(change=change, p=p, psi=0.01))
+    assert fires(ConceptDrift(psi=0.2), seen) is moved
+    assert not fires(ConceptDrift(psi=0.2, missing=None), seen)
+
+
+def test_a_column_that_goes_missing_is_drift_though_its_values_cant_be_told() -> None:
+    found = evidence(ConceptDrift(psi=0.2, ks=0.2), window(1, shares(change=0.98, p=0.0, psi=None, ks=None)))
+    assert found["columns"][0]["missing"] == {"value": 0.98, "needed": 0.2, "moved": True}
+    assert [one["statistic"] for one in found["not_evaluated"]] == ["psi", "ks"]
+
+
+def test_a_share_that_did_not_change_is_no_word_about_the_values() -> None:
+    answer = quiet(ConceptDrift(psi=0.2), window(1, shares(change=0.0, p=1.0, psi=None)))
+    assert answer.reason.startswith("can't tell: nothing in window 1")
+
+
+def test_unseen_categories_count_when_they_get_more_not_fewer() -> None:
+    for change, moved in ((0.3, True), (-0.3, False)):
+        seen = window(1, shares(change=change, p=1e-9, name="unseen", psi=0.01))
+        assert fires(ConceptDrift(psi=0.2), seen) is moved
+        assert not fires(ConceptDrift(psi=0.2, unseen=None), seen)
+
+
+def test_a_missing_share_in_a_report_of_an_older_release_says_nothing() -> None:
+    old = replace(score(psi=0.01), statistics={"psi": Statistic(value=0.01), "missing": Statistic(value=0.9)})
+    assert not fires(ConceptDrift(psi=0.2), window(1, old))
+
+
+@pytest.mark.parametrize(
+    ("values", "since"),
+    [
+        ((0.5, 0.0, 0.5, 0.6), 3),
+        ((0.5, 0.6, 0.5, 0.6), 1),
+        ((0.0, 0.5, None, 0.6), 2),  # what can't be told does not break the run
+        ((0.5, 0.5, 0.0, 0.6), 4),
+    ],
+)
+def test_each_column_says_since_which_window_it_moved(values: tuple[float | None, ...], since: int) -> None:
+    windows = [window(n, score("a", psi=value), score("b", psi=0.5)) for n, value in enumerate(values, 1)]
+    found = evidence(ConceptDrift(psi=0.2), *windows)
+    columns = {one["column"]: (one["since_window"], one["since_batch"]) for one in found["columns"]}
+    assert columns == {"a": (since, 10 * since), "b": (1, 10)}
+    assert found["since_window"] == 4
 
 
 # --- all columns together --------------------------------------------------------------------------------
