@@ -60,8 +60,8 @@ class Comparison:
             ...}, "moved": [{"cell": ..., "change": ...}], "direction": "up", "shift": ..., "spread_ratio": ...,
             "verdict": "moved"}}, "ranking": [{"column": NAME, "by": "ks", "evidence": ..., "effect": ...}]}``. A
             statistic has of `p_value`, `critical`, `expected`, `effect`, `error` and `reason` what is known of it.
-            The verdict is `moved`, `calm` or `unknown`, by the default thresholds of the drift trigger and the noise of
-            samples of this size. What can't be evaluated has ``"value": null`` and a ``"reason"``; a column on one
+            The verdict is `moved`, `calm` or `unknown`, by the default thresholds of the drift trigger and the noise
+            of samples of this size. What can't be evaluated has ``"value": null`` and a ``"reason"``; a column on one
             side only is `column_missing` or `not_in_baseline`. The ranking begins with the column that moved most
             (see `drift.ranking`).
         """
