@@ -11,7 +11,7 @@ _PUBLIC = {
     "TrainingData": "ct_daemon.training.data",
     "profile": "ct_daemon.scan.door",
     "compare": "ct_daemon.scan.door",
-    "Comparison": "ct_daemon.scan.door",
+    "Comparison": "ct_daemon.scan.comparison",
     "Profile": "ct_daemon.drift.profile",
     "save_profile": "ct_daemon.scan.stored",
     "load_profile": "ct_daemon.scan.stored",
@@ -26,3 +26,8 @@ def __getattr__(name: str) -> Any:  # noqa: ANN401
     if name not in _PUBLIC:
         raise AttributeError(f"module 'ct_daemon' has no attribute {name!r}")
     return getattr(importlib.import_module(_PUBLIC[name]), name)
+
+
+def __dir__() -> list[str]:
+    """All names, the public ones among them."""
+    return sorted({*globals(), *_PUBLIC})

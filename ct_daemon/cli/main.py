@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from ct_daemon import __version__
-from ct_daemon.cli import adopt, doctor, health, look, operate, prepare, secret, serve, service
+from ct_daemon.cli import adopt, doctor, drift, health, look, operate, prepare, secret, serve, service
 from ct_daemon.cli.schema import schema
 
 
@@ -28,11 +28,12 @@ SHORT = {
     "check": "Everything that is wrong with a configuration.",
     "demo": "Watch the daemon at work on a made-up stream.",
     "doctor": "What is wrong, and what to do about it.",
-    "drift": "Compare two data files; no daemon needed.",
+    "drift": "Compare two sets of rows; no daemon needed.",
     "explain": "Why a run started, or why not.",
     "health": "Is it well? The exit code says so; quick to ask.",
     "init": "Look at your data, ask, write a configuration.",
     "pause": "Let no run of a model start.",
+    "profile": "Count rows, keep the counts, compare later.",
     "reload": "Let the daemon read its configuration again.",
     "restore": "Make a state folder from a backup, or check one.",
     "resume": "Let runs of a model start again.",
@@ -66,7 +67,8 @@ for command in (
     look.versions,
     look.slots,
     look.explain,
-    look.drift,
+    drift.drift,
+    drift.profile,
     doctor.doctor,
     health.health,
     secret.token,

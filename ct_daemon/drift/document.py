@@ -119,8 +119,16 @@ def _packed_counts(counts: Ints) -> str:
     return f"u{width}:" + base64.b64encode(counts.astype(f"<u{width}").tobytes()).decode()
 
 
-def from_document(document: object) -> Baseline:
+REMEDY = "restore the file or train again to make a new one"
+
+
+def from_document(document: object, *, name: str = "this", remedy: str = REMEDY) -> Baseline:
     """The baseline that `to_document` wrote.
+
+    Parameters
+    ----------
+    name, remedy : str
+        What the document is, and what to do where it can't be used; for messages.
 
     Raises
     ------
@@ -129,22 +137,20 @@ def from_document(document: object) -> Baseline:
         not fit.
     """
     try:
-        return _baseline(document)
+        return _baseline(document, name, remedy)
     except ValueError as error:
         raise ArtifactError(
-            f"this is not a usable baseline: {error}; restore the file or train again to make a new one",
-            reason="baseline_malformed",
+            f"{name} is not a usable baseline: {error}; {remedy}", reason="baseline_malformed"
         ) from error
 
 
-def _baseline(document: object) -> Baseline:
+def _baseline(document: object, name: str, remedy: str) -> Baseline:
     _expect(isinstance(document, Mapping), "it is not a JSON object")
     whole: Mapping[str, Any] = document  # type: ignore[assignment]
     _expect(whole.get("format") == FORMAT, f"its format is not {FORMAT!r}")
     if whole.get("version") != FORMAT_VERSION:
         raise ArtifactError(
-            f"the baseline has format version {whole.get('version')!r}, this release reads {FORMAT_VERSION}; "
-            "train again to make a new one",
+            f"{name} has format version {whole.get('version')!r}, this release reads {FORMAT_VERSION}; {remedy}",
             reason="baseline_version",
         )
     _expect(whole.keys() == {"format", "version", "schema", "rows", "columns"}, "its keys differ")

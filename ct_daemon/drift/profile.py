@@ -10,6 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, reduce
+from typing import Any
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from ct_daemon.drift.binning import CategoryCells, Cells, NumericCells
 from ct_daemon.drift.grid import SAMPLE_ROWS, Tally
 from ct_daemon.drift.places import Floats, Ints
 from ct_daemon.types import ColumnKind
+from ct_daemon.words import counted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,7 +156,7 @@ def _merged(one: Floats | None, other: Floats | None) -> Floats | None:
     return np.sort(np.concatenate([one, other]))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Profile:
     """Some rows: how many, and each column by name."""
 
@@ -170,6 +172,14 @@ class Profile:
             When there is no such column.
         """
         return replace(self, columns={name: self.columns[name] for name in columns})
+
+    def to_dict(self) -> dict[str, Any]:
+        """What is in it, in short: rows, missing, extremes, mean, standard deviation of each column; what
+        ``ct-daemon profile --json`` prints. The whole is written by `save_profile`."""
+        return display.summary(self)
+
+    def __repr__(self) -> str:
+        return f"<Profile: {counted(self.rows, 'row')}, {counted(len(self.columns), 'column')}>"
 
     def _repr_html_(self) -> str:
         return display.profile(self)

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import pyarrow as pa
 
-from ct_daemon.codec import plain
-from ct_daemon.drift import display
 from ct_daemon.drift.compare import compare as compare_profiles
 from ct_daemon.drift.profile import Profile
-from ct_daemon.drift.ranking import ranked
-from ct_daemon.errors import ArtifactError
-from ct_daemon.scan.parts import parts_of
+from ct_daemon.errors import ArtifactError, SourceError
+from ct_daemon.scan.comparison import Comparison
+from ct_daemon.scan.parts import Part, forget_texts, parts_of
 from ct_daemon.scan.profiles import (
     HERE,
     Spread,
@@ -26,7 +23,10 @@ from ct_daemon.scan.profiles import (
 )
 from ct_daemon.scan.stored import SUFFIX, load_profile
 from ct_daemon.scan.streaming import profile_stream
-from ct_daemon.types import DriftReport, DriftScore
+
+NAMED = 10
+"""So many columns are named in a message."""
+Parts: TypeAlias = list[Part] | pa.RecordBatchReader
 
 
 def profile(
@@ -41,13 +41,14 @@ def profile(
     Parameters
     ----------
     data
-        A path or a list of paths (Parquet, CSV, JSON lines), a mapping of names to arrays, an Arrow table, or any
-        frame that speaks the Arrow C interface (pandas, polars). An Arrow record-batch reader is taken as a stream
-        that is seen once: a baseline of it is sketched, with a bound on the error.
+        A path or a list of paths (Parquet, CSV, JSON lines; a folder or a pattern stands for its files), a mapping of
+        names to arrays, an Arrow table, or any frame that speaks the Arrow C interface (pandas, polars). An Arrow
+        record-batch reader is taken as a stream that is seen once: a baseline of it is sketched, with a bound on the
+        error. Nothing of it is changed.
     like : Profile or path of a saved one, optional
         The baseline on whose cells to count; without it, `data` is the baseline.
     columns : sequence of str, optional
-        Only these.
+        Only these; with `like`, else those of the baseline, and one that either side lacks is there with a reason.
     spread : Spread, optional
         Where parts are read, `ct_daemon.scan.cluster.Cluster` for a Dask cluster.
 
@@ -59,7 +60,7 @@ def profile(
     Raises
     ------
     SourceError
-        When `data` can't be read, with a reason.
+        When `data` can't be read, with a reason; `column_missing` when a baseline lacks one of `columns`.
     ArtifactError
         When `like` is no saved profile.
 
@@ -72,63 +73,57 @@ def profile(
     0.5
     """
     base = load_profile(Path(like)) if isinstance(like, (str, os.PathLike)) else like
-    parts = parts_of(data)
+    try:
+        return _counted(parts_of(data), base, columns, spread)
+    finally:
+        forget_texts()
+
+
+def _counted(parts: Parts, base: Profile | None, columns: Sequence[str] | None, spread: Spread) -> Profile:
     if isinstance(parts, pa.RecordBatchReader):
         if base is not None:
             return profile_stream_like(parts, base, columns)
-        found = profile_stream(parts)
-        return found if columns is None else found.only(columns)
+        return profile_stream(parts, _known(parts, columns))
     if base is not None:
         return profile_parts_like(parts, base, columns, spread)
-    return profile_parts(parts, columns=columns, spread=spread)
+    return profile_parts(parts, columns=_known(parts, columns), spread=spread)
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """A window held against a baseline."""
-
-    report: DriftReport
-
-    @property
-    def columns(self) -> dict[str, DriftScore]:
-        """What was found, by column."""
-        return {score.column: score for score in self.report.columns}
-
-    def to_dict(self) -> dict[str, Any]:
-        """As plain dicts, lists, strings and numbers: ``{"rows": {"baseline": n, "window": m}, "columns": {NAME:
-        {"kind": ..., "statistics": {"ks": {"value": ..., "p_value": ..., "critical": ..., "error": ...}, ...},
-        "moved": [{"cell": ..., "change": ...}], "direction": "up"}}, "ranking": [{"column": NAME, "by": "ks",
-        "evidence": ..., "effect": ...}]}``. The column that moved most comes first in the ranking."""
-        document: dict[str, Any] = {
-            "rows": {"baseline": self.report.baseline_rows, "window": self.report.window_rows},
-            "columns": {score.column: score_document(score) for score in self.report.columns},
-            "ranking": [
-                {"column": one.column, "by": one.by, "evidence": one.evidence, "effect": one.effect}
-                for one in ranked(self.report)
-            ],
-        }
-        if self.report.reason is not None:
-            document["reason"] = self.report.reason
-        return document
-
-    def _repr_html_(self) -> str:
-        return display.comparison(self.report)
+def _known(parts: Parts, columns: Sequence[str] | None) -> Sequence[str] | None:
+    """The columns once each, if they are there."""
+    if columns is None:
+        return None
+    wanted = list(dict.fromkeys([columns] if isinstance(columns, str) else columns))
+    there = _names_of(parts)
+    absent = [name for name in wanted if name not in there]
+    if absent:
+        raise _no_column(absent, there)
+    return wanted
 
 
-def score_document(score: DriftScore) -> dict[str, Any]:
-    """One column of a comparison as a plain document; what is not known is left out."""
-    found = plain(score)
-    found["rows"] = {"baseline": found.pop("baseline_rows"), "window": found.pop("window_rows")}
-    found["moved"] = [{"cell": cell, "change": change} for cell, change in found["moved"]]
-    found["statistics"] = {
-        name: {key: value for key, value in one.items() if value is not None or key == "value"}
-        for name, one in found["statistics"].items()
-    }
-    del found["column"]
-    return {key: value for key, value in found.items() if value is not None}
+def _names_of(parts: Parts) -> dict[str, None]:
+    """Names of columns, in their order."""
+    if isinstance(parts, pa.RecordBatchReader):
+        return dict.fromkeys(parts.schema.names)
+    return dict.fromkeys(name for part in parts for name in part.schema.names)
 
 
-def compare(baseline: Any, window: Any, *, min_rows: int = 50) -> Comparison:  # noqa: ANN401
+def _no_column(absent: Sequence[str], there: Iterable[str]) -> SourceError:
+    return SourceError(
+        f"there is no column {', '.join(map(repr, absent[:NAMED]))}; there are "
+        f"{', '.join(map(repr, list(there)[:NAMED]))}{', ...' if len(list(there)) > NAMED else ''}",
+        reason="column_missing",
+    )
+
+
+def compare(
+    baseline: Any,  # noqa: ANN401
+    window: Any,  # noqa: ANN401
+    *,
+    min_rows: int = 50,
+    columns: Sequence[str] | None = None,
+    spread: Spread = HERE,
+) -> Comparison:
     """Hold a window against a baseline, column by column.
 
     Parameters
@@ -137,35 +132,86 @@ def compare(baseline: Any, window: Any, *, min_rows: int = 50) -> Comparison:  #
         A window's profile must have been counted on the cells of this baseline (``profile(data, like=baseline)``).
     min_rows : int
         With fewer rows nothing is said: "can't tell" is never shown as "no drift".
+    columns : sequence of str, optional
+        Only these.
+    spread : Spread, optional
+        As for `profile`.
 
     Returns
     -------
     Comparison
-        ``.columns[name].statistics["ks"].value``, ``.to_dict()``; a table in a notebook.
+        ``.columns[name].statistics["ks"].value``, ``.moved``, ``.to_dict()``; a table in a notebook.
 
     Raises
     ------
-    SourceError, ArtifactError
-        When data or a saved profile can't be read; `schema_differs` when the window was counted on other cells.
+    SourceError
+        When data can't be read; `column_missing` when one of `columns` is on neither side.
+    ArtifactError
+        When a saved profile can't be read; `schema_differs` when the window was counted on other cells.
     """
-    base = _profile_of(baseline, None)
     try:
-        return Comparison(compare_profiles(base, _profile_of(window, base), min_rows=min_rows))
+        wanted = (
+            None if columns is None else dict.fromkeys([columns] if isinstance(columns, str) else columns)
+        )
+        base, there = _baseline(baseline, wanted, spread)
+        found, here = _window(window, base, wanted, spread)
+    finally:
+        forget_texts()
+    absent = [name for name in wanted or () if name not in there and name not in here]
+    if absent:
+        raise _no_column(absent, there)
+    try:
+        return Comparison(compare_profiles(base, found, min_rows=min_rows))
     except ValueError as error:
-        raise ArtifactError(f"{error}", reason="schema_differs") from error
+        raise ArtifactError(
+            f"{_named(window, 'the window')} was not counted on the cells of {_named(baseline, 'the baseline')}; "
+            "count it on them: ct-daemon profile DATA --like BASELINE --out WINDOW, in Python profile(data, "
+            "like=baseline)",
+            reason="schema_differs",
+        ) from error
 
 
-def _profile_of(data: Any, like: Profile | None) -> Profile:  # noqa: ANN401
+def _baseline(
+    data: Any,  # noqa: ANN401
+    wanted: Mapping[str, None] | None,
+    spread: Spread,
+) -> tuple[Profile, list[str]]:
+    """The profile of the baseline, and the names of all columns that there are."""
+    saved = _saved(data)
+    if saved is not None:
+        return _chosen(saved, wanted), list(saved.columns)
+    parts = parts_of(data)
+    names = list(_names_of(parts))
+    return _counted(parts, None, None if wanted is None else [n for n in names if n in wanted], spread), names
+
+
+def _window(
+    data: Any,  # noqa: ANN401
+    base: Profile,
+    wanted: Mapping[str, None] | None,
+    spread: Spread,
+) -> tuple[Profile, list[str]]:
+    """The same of the window. Of rows all columns are watched, those that the baseline does not have, too."""
+    saved = _saved(data)
+    if saved is not None:
+        return _chosen(saved, wanted), list(saved.columns)
+    parts = parts_of(data)
+    names = list(_names_of(parts))
+    watch = dict.fromkeys([*base.columns, *names]) if wanted is None else wanted
+    return _counted(parts, base, list(watch), spread), names
+
+
+def _chosen(found: Profile, wanted: Mapping[str, None] | None) -> Profile:
+    return found if wanted is None else found.only([name for name in found.columns if name in wanted])
+
+
+def _saved(data: Any) -> Profile | None:  # noqa: ANN401
     if isinstance(data, Profile):
         return data
     if isinstance(data, (str, os.PathLike)) and Path(data).suffix == SUFFIX:
         return load_profile(Path(data))
-    if like is None:
-        return profile(data)
-    parts = parts_of(data)
-    if isinstance(parts, pa.RecordBatchReader):
-        names = parts.schema.names
-    else:
-        names = [name for part in parts for name in part.schema.names]
-    watch = list(dict.fromkeys([*like.columns, *names]))
-    return profile(parts if isinstance(parts, pa.RecordBatchReader) else data, like=like, columns=watch)
+    return None
+
+
+def _named(data: Any, role: str) -> str:  # noqa: ANN401
+    return f"{role} {os.fspath(data)}" if isinstance(data, (str, os.PathLike)) else role

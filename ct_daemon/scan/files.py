@@ -1,4 +1,4 @@
-"""Two sets of rows against each other, for the command `ct-daemon drift`."""
+"""Two sets of files against each other, as a plain document."""
 
 from __future__ import annotations
 
@@ -6,71 +6,25 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ct_daemon.config import ConceptDriftTrigger
 from ct_daemon.errors import SourceError
-from ct_daemon.scan.door import Comparison, compare, score_document
-from ct_daemon.triggers.concept_drift import standing
-from ct_daemon.types import DriftScore
-
-_DEFAULTS = ConceptDriftTrigger()
-THRESHOLDS = {
-    "psi": _DEFAULTS.psi,
-    "ks": _DEFAULTS.ks,
-    "missing": _DEFAULTS.missing,
-    "unseen": _DEFAULTS.unseen,
-}
-"""Those that columns are held to."""
+from ct_daemon.scan.door import compare
 
 
 def compare_files(
     baseline_paths: Sequence[Path], window_paths: Sequence[Path], *, min_rows: int = 50
 ) -> dict[str, Any]:
-    """Drift of every column between two sets of files, as a plain JSON document.
-
-    Parameters
-    ----------
-    baseline_paths, window_paths : sequence of Path
-        Files of rows, or one saved profile.
-
-    Returns
-    -------
-    dict
-        ``{"rows": {"baseline": n, "window": m}, "thresholds": {"psi": ..., ...}, "columns": {NAME: {"kind":
-        "numeric", "statistics": {"ks": {"value": ..., "p_value": ..., "critical": ..., "error": ...}, ...}, "moved":
-        [{"cell": ..., "change": ...}], "direction": "up", "shift": ..., "spread_ratio": ..., "verdict": "moved"}},
-        "ranking": [{"column": NAME, "by": "ks", "evidence": ..., "effect": ...}]}``. A statistic has of `p_value`,
-        `critical`, `expected`, `effect`, `error` and `reason` what is known of it. The verdict is `moved`, `calm` or
-        `unknown`, by the default thresholds of the drift trigger and the noise of samples of this size. What can't
-        be evaluated has ``"value": null`` and a ``"reason"``; a column on one side only is `column_missing` or
-        `not_in_baseline`. The ranking begins with the column that moved most (see `drift.ranking`).
+    """Drift of every column between two sets of files (each of rows, or one saved profile), as
+    `Comparison.to_dict` has it.
 
     Raises
     ------
-    SourceError
-        When a file can't be read (see `read_table`; `out_of_memory` if it is too large), or files of one side do not
-        fit together (`schema_differs`).
-    ArtifactError
-        When a saved profile can't be read, or the window's was counted on other cells (`schema_differs`).
+    SourceError, ArtifactError
+        See `compare`; `no_files` when a side has none.
     """
-    found = compare(_data(baseline_paths), _data(window_paths), min_rows=min_rows)
-    return document_of(found)
-
-
-def document_of(found: Comparison) -> dict[str, Any]:
-    """A comparison with the verdict on each column."""
-    document = found.to_dict()
-    document["columns"] = {name: _column(score) for name, score in found.columns.items()}
-    document["thresholds"] = dict(THRESHOLDS)
-    return document
+    return compare(_data(baseline_paths), _data(window_paths), min_rows=min_rows).to_dict()
 
 
 def _data(paths: Sequence[Path]) -> Path | Sequence[Path]:
     if not paths:
         raise SourceError("no files were given; name at least one file of each side", reason="no_files")
     return paths[0] if len(paths) == 1 else paths
-
-
-def _column(score: DriftScore) -> dict[str, Any]:
-    stands = standing(score, **THRESHOLDS)
-    verdict = "unknown" if stands is None else "moved" if stands[1] else "calm"
-    return score_document(score) | {"verdict": verdict}

@@ -6,17 +6,21 @@ A part gives its columns one at a time, in pieces, so that a file of any size ta
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
+from threading import Lock
 from typing import Any, Protocol
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ct_daemon.errors import SourceError
 from ct_daemon.scan.columns import is_text
+from ct_daemon.scan.paths import files_of
 from ct_daemon.scan.read import PARQUET, check_columns, faults_of, read_table
 
 MAX_ROWS = 2**40
@@ -25,6 +29,8 @@ WHOLE_ROW_GROUP = 1 << 22
 """A column of a row group of so many rows or fewer is decoded in one go."""
 PIECE = 1 << 20
 """Of larger ones, so many rows at once."""
+ROOM = 1 << 29
+"""Text files that were read are kept while they take no more bytes than this."""
 
 
 class Part(Protocol):
@@ -74,9 +80,11 @@ class TablePart:
 
 @dataclass(frozen=True)
 class TextPart:
-    """A file of CSV or JSON lines. It is read as a whole, and the newest one read is kept."""
+    """A file of CSV or JSON lines. It is read as a whole, and kept while there is room (see `forget_texts`)."""
 
     path: Path
+    stamp: tuple[int, int] | None = None
+    """Size and time of the file when it was named; it must stay the same while it is read."""
 
     @property
     def name(self) -> str:
@@ -86,22 +94,71 @@ class TextPart:
     @property
     def schema(self) -> pa.Schema:
         """Columns and their types."""
-        return _text(self.path).schema
+        return self._shape[0]
 
     @property
     def rows(self) -> int:
         """How many."""
-        return int(_text(self.path).num_rows)
+        return self._shape[1]
+
+    @cached_property
+    def _shape(self) -> tuple[pa.Schema, int]:
+        found = _TEXTS.table(self.path, self.stamp)
+        return found.schema, int(found.num_rows)
 
     def column(self, name: str) -> Iterator[pa.Array]:
         """See `Part`."""
-        yield from _text(self.path).column(name).chunks
+        yield from _TEXTS.table(self.path, self.stamp).column(name).chunks
 
 
-@lru_cache(maxsize=1)
-def _text(path: Path) -> pa.Table:
+@dataclass
+class _Texts:
+    """Text files that were read, so that several passes and threads parse each one once as long as there is room."""
+
+    tables: dict[tuple[Path, tuple[int, int] | None], pa.Table] = field(default_factory=dict)
+    lock: Lock = field(default_factory=Lock)
+
+    def table(self, path: Path, stamp: tuple[int, int] | None) -> pa.Table:
+        with self.lock:
+            key = path, stamp
+            if key not in self.tables:
+                self.tables[key] = _read(path, stamp)
+                self._make_room()
+            return self.tables[key]
+
+    def _make_room(self) -> None:
+        """The newest stays. Files are read in the same order again and again, so the one before it is needed last."""
+        while len(self.tables) > 1 and sum(table.nbytes for table in self.tables.values()) > ROOM:
+            del self.tables[list(self.tables)[-2]]
+
+    def forget(self) -> None:
+        with self.lock:
+            self.tables.clear()
+
+
+_TEXTS = _Texts()
+
+
+def _read(path: Path, stamp: tuple[int, int] | None) -> pa.Table:
     with faults_of(path.name):
-        return read_table(path, path.name, max_rows=MAX_ROWS, max_columns=MAX_COLUMNS)
+        found = read_table(path, path.name, max_rows=MAX_ROWS, max_columns=MAX_COLUMNS)
+        if stamp is not None and _stamp(path) != stamp:
+            raise SourceError(
+                f"{path.name} was written to while it was read; try again once it stands still",
+                reason="file_changed",
+            )
+    return found
+
+
+def forget_texts() -> None:
+    """Let go of the text files that are kept."""
+    _TEXTS.forget()
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    with faults_of(path.name):
+        found = path.stat()
+    return found.st_size, found.st_mtime_ns
 
 
 @dataclass(frozen=True)
@@ -159,8 +216,9 @@ def parts_of(data: Any) -> list[Part] | pa.RecordBatchReader:  # noqa: ANN401  (
     Parameters
     ----------
     data
-        A path or several (Parquet, CSV, JSON lines), a mapping of names to arrays, an Arrow table, record batch or
-        reader, or anything that speaks the Arrow C stream interface (pandas, polars, DuckDB).
+        A path or several (Parquet, CSV, JSON lines; a folder or a pattern stands for its files), a mapping of names
+        to arrays, an Arrow table, record batch or reader, or anything that speaks the Arrow C stream interface
+        (pandas, polars, DuckDB).
 
     Raises
     ------
@@ -168,17 +226,17 @@ def parts_of(data: Any) -> list[Part] | pa.RecordBatchReader:  # noqa: ANN401  (
         `no_files`, `file_missing`, `unsupported_format`, `not_tabular`, and what `read_table` raises.
     """
     if isinstance(data, (str, os.PathLike)):
-        return [_file(Path(data))]
+        return _parts(Path(data))
     if isinstance(data, pa.RecordBatchReader):
         return data
     if isinstance(data, Sequence) and not isinstance(data, (bytes, bytearray)):
         if not data:
             raise SourceError("no files were given; name at least one", reason="no_files")
         if all(isinstance(path, (str, os.PathLike)) for path in data):
-            return [_file(Path(path)) for path in data]
+            return [part for path in data for part in _parts(Path(path))]
     try:
         return _in_memory(data)
-    except (pa.ArrowException, TypeError, ValueError) as error:
+    except (pa.ArrowException, AttributeError, KeyError, TypeError, ValueError) as error:
         raise SourceError(
             f"a {type(data).__name__} can't be read as a table: {error}; give paths, an Arrow table, or a frame "
             "whose columns have one type each",
@@ -187,20 +245,43 @@ def parts_of(data: Any) -> list[Part] | pa.RecordBatchReader:  # noqa: ANN401  (
 
 
 def _in_memory(data: Any) -> list[Part] | pa.RecordBatchReader:  # noqa: ANN401
-    if isinstance(data, pa.RecordBatch):
-        return [TablePart(pa.Table.from_batches([data]))]
-    if isinstance(data, (pa.Table, Mapping)):
-        return [TablePart(pa.table(data))]
-    if type(data).__module__.partition(".")[0] == "pandas":
-        return [TablePart(pa.Table.from_pandas(data, preserve_index=False))]
     if hasattr(data, "__arrow_c_stream__") and not hasattr(data, "__len__"):
-        return pa.RecordBatchReader.from_stream(data)
+        reader = pa.RecordBatchReader.from_stream(data)
+        _once(reader.schema)
+        return reader
+    table = _table(data)
+    _once(table.schema)
+    return [TablePart(table)]
+
+
+def _table(data: Any) -> pa.Table:  # noqa: ANN401
+    if isinstance(data, pa.RecordBatch):
+        return pa.Table.from_batches([data])
+    if isinstance(data, pa.Table):
+        return data
+    if isinstance(data, Mapping):
+        return pa.table({name: _array(values) for name, values in data.items()})
+    if type(data).__module__.partition(".")[0] == "pandas" and hasattr(data, "columns"):
+        return pa.Table.from_pandas(data, preserve_index=False)
     if hasattr(data, "__arrow_c_stream__") or hasattr(data, "__arrow_c_array__"):
-        return [TablePart(pa.table(data))]
+        return pa.table(data)
     raise TypeError("it does not speak the Arrow C interface")
 
 
-def _file(path: Path) -> Part:
-    if not path.exists():
-        raise SourceError(f"there is no file {path}; check the name", reason="file_missing")
-    return ParquetPart(path) if path.suffix.lower() == PARQUET else TextPart(path)
+def _array(values: Any) -> Any:  # noqa: ANN401
+    """Among objects NaN stands for missing, as pandas has it."""
+    objects = isinstance(values, np.ndarray) and values.dtype == object
+    return pa.array(values, from_pandas=True) if objects else values
+
+
+def _once(schema: pa.Schema) -> None:
+    twice = [name for name, count in Counter(schema.names).items() if count > 1]
+    if twice:
+        raise ValueError(f"it has the column {twice[0]!r} more than once")
+
+
+def _parts(path: Path) -> list[Part]:
+    return [
+        ParquetPart(file) if file.suffix.lower() == PARQUET else TextPart(file, _stamp(file))
+        for file in files_of(path)
+    ]

@@ -144,7 +144,8 @@ def _column_together(parts: Sequence[tuple[int, ColumnProfile]]) -> ColumnProfil
     broken = [column for _, column in parts if column.reason not in (None, "column_missing")]
     counted = [column for _, column in parts if column.reason is None]
     if broken or not counted:
-        return broken[0] if broken else parts[0][1]
+        there = [column for column in broken if column.kind is not ColumnKind.EMPTY]
+        return [*there, *broken, parts[0][1]][0]
     total = counted[0]
     for column in counted[1:]:
         total = total.merge(column)

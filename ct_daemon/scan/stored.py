@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from ct_daemon.codec import canonical
-from ct_daemon.drift.document import from_document, to_document
+from ct_daemon.drift.document import REMEDY, from_document, to_document
 from ct_daemon.drift.profile import Baseline, Profile
 from ct_daemon.errors import ArtifactError
+from ct_daemon.folders import sync
 from ct_daemon.manifests import write_durably
 
 SUFFIX = ".json"
@@ -40,7 +43,7 @@ def load_baseline(path: Path, digest: str) -> Baseline:
     ArtifactError
         `baseline_missing`, `baseline_altered`, `baseline_malformed`, `baseline_version`.
     """
-    content = _read(path)
+    content = _read(path, f"the baseline {path}", REMEDY)
     found = hashlib.sha256(content).hexdigest()
     if found != digest:
         raise ArtifactError(
@@ -48,27 +51,54 @@ def load_baseline(path: Path, digest: str) -> Baseline:
             "restore it or train again",
             reason="baseline_altered",
         )
-    return _parsed(path, content)
+    return _parsed(content, name=f"the baseline {path}", remedy=REMEDY)
 
 
-def save_profile(profile: Profile, path: Path) -> str:
-    """Write a profile as `save_baseline` does.
+def save_profile(profile: Profile, path: str | os.PathLike[str]) -> str:
+    """Write a profile as `save_baseline` does. Several may write one file at the same time: one of them stays, whole.
 
     Raises
     ------
     ArtifactError
-        `baseline_too_large`; `profile_name` when the name does not end in .json.
-    OSError
-        When the disk does not take it.
+        `baseline_too_large`; `profile_name` when the name does not end in .json; `profile_unwritable` when the disk
+        does not take it. Nothing is left behind then, and a file that was there stays as it was.
+    """
+    target = Path(path)
+    check_profile_name(target)
+    try:
+        with TemporaryDirectory(prefix=".ct-daemon-", dir=target.parent) as folder:
+            whole = Path(folder) / target.name
+            digest = save_baseline(Baseline(blocks=(profile,)), whole)
+            whole.replace(target)
+        sync(target.parent)
+    except OSError as error:
+        raise ArtifactError(
+            f"can't write the profile {target}: {error.strerror}; name a place that is there and open to this user",
+            reason="profile_unwritable",
+        ) from error
+    return digest
+
+
+def check_profile_name(path: Path) -> None:
+    """Refuse a name that a profile can't be saved under.
+
+    Raises
+    ------
+    ArtifactError
+        `profile_name`, `profile_unwritable`.
     """
     if path.suffix != SUFFIX:
         raise ArtifactError(
             f"{path} can't be the name of a profile; let it end in {SUFFIX}", reason="profile_name"
         )
-    return save_baseline(Baseline(blocks=(profile,)), path)
+    if not path.parent.is_dir():
+        raise ArtifactError(
+            f"can't write the profile {path}: there is no folder {path.parent}; make it first",
+            reason="profile_unwritable",
+        )
 
 
-def load_profile(path: Path) -> Profile:
+def load_profile(path: str | os.PathLike[str]) -> Profile:
     """Read a saved profile, or a version's baseline as one profile.
 
     Raises
@@ -76,27 +106,25 @@ def load_profile(path: Path) -> Profile:
     ArtifactError
         `baseline_missing`, `baseline_malformed`, `baseline_version`.
     """
-    return _parsed(path, _read(path)).merge()
+    named, remedy = f"the profile {os.fspath(path)}", "make it again: ct-daemon profile DATA --out FILE.json"
+    content = _read(Path(path), named, remedy)
+    return _parsed(content, name=named, remedy=remedy).merge()
 
 
-def _read(path: Path) -> bytes:
+def _read(path: Path, name: str, remedy: str) -> bytes:
     try:
         if path.stat().st_size > MAX_BYTES:
-            raise ArtifactError(f"{path} is too large for a profile", reason="baseline_malformed")
+            raise ArtifactError(f"{name} is too large; {remedy}", reason="baseline_malformed")
         return path.read_bytes()
     except OSError as error:
         raise ArtifactError(
-            f"can't read the baseline {path}: {error.strerror}; restore it or train again",
-            reason="baseline_missing",
+            f"can't read {name}: {error.strerror}; check the name, or {remedy}", reason="baseline_missing"
         ) from error
 
 
-def _parsed(path: Path, content: bytes) -> Baseline:
+def _parsed(content: bytes, *, name: str, remedy: str) -> Baseline:
     try:
         document = json.loads(content)
     except (ValueError, RecursionError) as error:
-        raise ArtifactError(
-            f"the baseline {path} is not JSON: {error}; restore it or train again",
-            reason="baseline_malformed",
-        ) from error
-    return from_document(document)
+        raise ArtifactError(f"{name} is not JSON: {error}; {remedy}", reason="baseline_malformed") from error
+    return from_document(document, name=name, remedy=remedy)

@@ -3,6 +3,7 @@ categories are sketched, with a bound on their error that the baseline keeps."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -26,13 +27,20 @@ MANY_COLUMNS = 64
 """With more, each has a smaller sketch."""
 
 
-def profile_stream(reader: pa.RecordBatchReader) -> Profile:
+def profile_stream(reader: pa.RecordBatchReader, columns: Sequence[str] | None = None) -> Profile:
     """Baseline of a stream of batches, in one pass.
 
     While a column has few values, all are held and its counts are exact. Beyond, `rank_error` of its profile bounds
     the error of each cumulative count.
+
+    Parameters
+    ----------
+    columns : sequence of str, optional
+        Only these, which the stream must have.
     """
     kinds = {field.name: kind_of(field.type) for field in reader.schema}
+    if columns is not None:
+        kinds = {name: kinds[name] for name in columns}
     buffer = BUFFER if len(kinds) <= MANY_COLUMNS else BUFFER // 4
     numbers = {
         name: _Numbers(QuantileSketch(buffer=buffer)) for name, kind in kinds.items() if kind in NUMERIC
@@ -47,22 +55,22 @@ def profile_stream(reader: pa.RecordBatchReader) -> Profile:
                 if name in numbers:
                     numbers[name].add(floats_of(piece))
                 else:
-                    found, counts = names_of(piece)
-                    names[name].add(found.to_pylist(), counts.tolist())
+                    seen, counts = names_of(piece)
+                    names[name].add(seen.to_pylist(), counts.tolist())
 
         for_each(part, [*numbers, *names], see)
         rows += table.num_rows
-    columns = {}
+    found: dict[str, ColumnProfile] = {}
     for name, kind in kinds.items():
         if name in numbers:
-            columns[name] = numbers[name].finish(kind)
+            found[name] = numbers[name].finish(kind)
         elif name in names:
             cells = category_cells(names[name].counts, more=names[name].error > 0)
-            columns[name] = name_column(names[name], cells, kind, rows)
+            found[name] = name_column(names[name], cells, kind, rows)
         else:
             reason = "unsupported" if kind is ColumnKind.UNSUPPORTED else "baseline_empty"
-            columns[name] = uncounted_column(kind, reason)
-    return Profile(rows=rows, columns=columns)
+            found[name] = uncounted_column(kind, reason)
+    return Profile(rows=rows, columns=found)
 
 
 @dataclass

@@ -14,7 +14,9 @@ import numpy as np
 import pyarrow as pa
 
 from ct_daemon.errors import SourceError
+from ct_daemon.scan.paths import files_of
 from ct_daemon.scan.read import read_table
+from ct_daemon.scan.stored import SUFFIX
 from ct_daemon.types import JointDrift
 from ct_daemon.workers import two_files
 from ct_daemon.workers.joint import SAMPLE_ROWS, SEED, compare_jointly, sampled
@@ -29,8 +31,15 @@ def main(arguments: list[str] | None = None) -> int:
     return two_files.main(arguments, joint=compare_files_jointly)
 
 
-def compare_files_jointly(baseline: Path, window: Path, ignore: Sequence[str] = ()) -> dict[str, Any]:
-    """Tell the rows of two files apart, as a plain JSON document.
+def compare_files_jointly(
+    baseline: Path, window: Path, ignore: Sequence[str] = (), columns: Sequence[str] | None = None
+) -> dict[str, Any]:
+    """Tell the rows of two files (folders, patterns) apart, as a plain JSON document.
+
+    Parameters
+    ----------
+    ignore, columns : sequence of str
+        Columns that are not looked at; the only ones that are (None: all).
 
     Returns
     -------
@@ -45,17 +54,19 @@ def compare_files_jointly(baseline: Path, window: Path, ignore: Sequence[str] = 
     Raises
     ------
     SourceError
-        When a file can't be read (see `read_table`), or is `unreadable` or too large (`out_of_memory`).
+        When a file can't be read (see `read_table`), or is `unreadable` or too large (`out_of_memory`);
+        `profile_without_rows` for a saved profile.
     """
     random = np.random.default_rng(SEED)
-    base, other = (sampled(_read(path), SAMPLE_ROWS, random) for path in (baseline, window))
+    base, other = (sampled(_rows(path), SAMPLE_ROWS, random) for path in (baseline, window))
     left_out = frozenset(ignore)
     absent = sorted(left_out.difference(base.column_names, other.column_names))
     if absent:
         raise SourceError(
             f"there is no column {absent[0]!r} to ignore; check the name", reason="unknown_column"
         )
-    return document(compare_jointly(base, other, [n for n in base.column_names if n not in left_out]))
+    looked_at = [n for n in base.column_names if n not in left_out and (columns is None or n in columns)]
+    return document(compare_jointly(base, other, looked_at))
 
 
 def document(found: JointDrift) -> dict[str, Any]:
@@ -79,6 +90,21 @@ def document(found: JointDrift) -> dict[str, Any]:
         "leaned_on": [{"column": name, "auc_loss": loss} for name, loss in found.leaned_on],
         "verdict": verdict,
     }
+
+
+def _rows(path: Path) -> pa.Table:
+    if path.suffix == SUFFIX:
+        raise SourceError(
+            f"{path} is a saved profile, which has no rows to tell apart; give --joint files of rows",
+            reason="profile_without_rows",
+        )
+    try:
+        return pa.concat_tables([_read(file) for file in files_of(path)], promote_options="permissive")
+    except pa.ArrowException as error:
+        raise SourceError(
+            f"the files of {path} don't fit together: {error}; give each column the same type everywhere",
+            reason="schema_differs",
+        ) from error
 
 
 def _read(path: Path) -> pa.Table:
