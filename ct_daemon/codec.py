@@ -24,7 +24,8 @@ def _adapter(kind: Any) -> TypeAdapter[Any]:  # noqa: ANN401  (any class)
 def encode(value: object, *, sparse: bool = False) -> str:
     """JSON text of a dataclass of `ct_daemon.types` (or of anything made of such).
 
-    With `sparse`, fields that have their default value are left out; `decode` puts them back. Infinite and missing numbers become null: a reader of the JSON must not need Python.
+    With `sparse`, fields that have their default value are left out; `decode` puts them back. Infinite and missing
+    numbers become null: a reader of the JSON must not need Python.
     """
     return _adapter(type(value)).dump_json(value, exclude_defaults=sparse).decode()
 

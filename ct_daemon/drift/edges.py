@@ -98,7 +98,8 @@ def draft_for(sample: Floats, *, whole: bool) -> Draft:
     places = place_map.places(targets, np.empty(targets.size))
     crowded = np.bincount(places, minlength=PLACES)[places] > 2
     forced = np.union1d(targets[crowded], _around(often))
-    forced = np.union1d(forced, _tails(place_map, targets))
+    ends = (sample[0], sample[-1]) if whole else (-np.inf, np.inf)
+    forced = np.union1d(forced, _tails(place_map, targets, *ends))
     return Draft(place_map=place_map, forced=forced, sample=sample, whole=whole)
 
 
@@ -167,14 +168,14 @@ def counts_of(draft: Draft, tally: Tally, cells: NumericCells) -> Ints:
     return np.diff(reached, prepend=0, append=tally.finite).astype(np.int64)
 
 
-def _tails(place_map: PlaceMap, targets: Floats) -> Floats:
-    """Edges beyond the outermost quantiles, each twice as far from there as the one before; clean ones if there are
-    any near."""
+def _tails(place_map: PlaceMap, targets: Floats, low: float, high: float) -> Floats:
+    """Edges beyond the outermost quantiles, each twice as far from there as the one before, and none beyond `low`
+    or `high`; clean ones if there are any near."""
     first, middle, last = targets[0], targets[targets.size // 2], targets[-1]
     with np.errstate(over="ignore"):
         out = np.exp2(np.arange(DOUBLINGS))
         edges = np.concatenate([first - (middle - first) * out, last + (last - middle) * out])
-    edges = edges[np.isfinite(edges)]
+    edges = edges[np.isfinite(edges) & (edges > low) & (edges < high)]
     places = place_map.places(edges, np.empty(edges.size))
     inner = (places > 0) & (places < PLACES - 1)
     edges[inner] = place_map.last(places[inner])
