@@ -9,6 +9,12 @@ _PUBLIC = {
     "load_champion": "ct_daemon.scoring.champion",
     "Champion": "ct_daemon.scoring.champion",
     "TrainingData": "ct_daemon.training.data",
+    "profile": "ct_daemon.scan.door",
+    "compare": "ct_daemon.scan.door",
+    "Comparison": "ct_daemon.scan.door",
+    "Profile": "ct_daemon.drift.profile",
+    "save_profile": "ct_daemon.scan.stored",
+    "load_profile": "ct_daemon.scan.stored",
 }
 """Names for your own programs and where they live. Handed on when asked for: the daemon's own process stays light."""
 

@@ -158,8 +158,17 @@ class Statistic:
 
     value: float | None
     p_value: float | None = None
+    """Chance of a value at least this large, at one look, when nothing has changed."""
     error: float | None = None
     reason: str | None = None
+    critical: float | None = None
+    """Samples of this size exceed it with probability 0.001 or less when nothing has changed. Of `missing` and
+    `unseen` the change of the share is held against it, of the others the value."""
+    expected: float | None = None
+    """The value on average when nothing has changed."""
+    effect: float | None = None
+    """How large the change is, where the value does not say it: Cramér's V of chi_square, the change of the share of
+    `missing` and `unseen`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,6 +182,12 @@ class DriftScore:
     statistics: Mapping[str, Statistic]
     moved: tuple[tuple[str, float], ...] = ()
     """The cells whose share changed most: (readable cell, change of share), largest change first."""
+    direction: str | None = None
+    """Where the values went, as far as more than chance shows it: `up`, `down`, `wider`, `narrower`."""
+    shift: float | None = None
+    """Change of the mean in spreads of the baseline (numeric, datetime)."""
+    spread_ratio: float | None = None
+    """Standard deviation of the window over that of the baseline."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,13 +1,15 @@
 """Cells: how the values of a column are counted. They are frozen from the baseline alone, so that nothing in a
 window (one outlier, say) can move them.
 
-A numeric column has up to 255 *edges* and one *fine* cell for each edge, for each open interval between edges,
-and for each infinity::
+A numeric column has up to 1,023 *edges* e0 < e1 < ... < eE, all finite. Cells are right-closed, and each infinity has
+one of its own::
 
-    -inf | (-inf, e0) | {e0} | (e0, e1) | {e1} | ... | (eE, inf) | +inf        2 E + 3 cells
+    -inf | (-inf, e0] | (e0, e1] | ... | (eE-1, eE] | (eE, inf) | +inf        E + 3 cells for E edges
 
-Counting the edges themselves apart makes distances exact on discrete data. The ten *coarse* cells that PSI uses
-are unions of fine cells.
+e0 lies below the baseline's smallest value and eE at its largest or just above, so that the outer cells hold what is
+beyond the baseline. A value that the baseline has often stands between two edges that are neighbours as floats: a
+*point* cell, which makes distances exact on discrete data. The ten or twenty *coarse* cells that PSI uses are unions
+of fine cells.
 """
 
 from __future__ import annotations
@@ -16,19 +18,18 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from hashlib import sha256
 from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 
+from ct_daemon.drift.grid import Grid
+from ct_daemon.drift.places import Bools, Floats, Ints, PlaceMap
 from ct_daemon.types import ColumnKind
 
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
-
-MAX_EDGES = 255
-FINE_PARTS = 250
-"""Quantile parts of the fine grid; a multiple of `COARSE_PARTS`, so that every coarse cut is a fine edge."""
+MAX_EDGES = 1023
 COARSE_PARTS = 10
 MAX_CATEGORIES = 200
 COARSE_CATEGORIES = 20
@@ -44,81 +45,92 @@ def ordered(values: npt.ArrayLike) -> Floats:
     return np.sort(array[~np.isnan(array)] + 0.0)
 
 
-def quantile_edges(values: Floats, parts: int) -> Floats:
-    """Cut points k / parts of sorted finite values, by linear interpolation, without duplicates.
-
-    Parameters
-    ----------
-    values : array of float, ascending, finite, at least one
-    parts : int
-        Number of parts; at most ``parts - 1`` cut points come out.
-    """
-    shares = np.arange(1, parts) / parts
-    with np.errstate(over="ignore", invalid="ignore"):
-        cuts = np.quantile(values, shares)
-    # Between values near both ends of the float range the interpolation overflows: take the lower value there.
-    below = values[np.floor(shares * (values.size - 1)).astype(np.int64)]
-    return np.unique(np.where(np.isfinite(cuts), cuts, below))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class NumericCells:
     """Cells of a numeric or datetime column.
 
     `edges` are finite and strictly ascending; `cuts`, a part of them, are the quantiles k/10 of the baseline. No
-    edges means that the baseline had no finite value, a single one that all its finite values were equal.
+    edges means that the baseline had no finite value, two neighbours that all its finite values were equal. Moments
+    are taken about `centre`; `place_map` only tells where counting is quick.
     """
 
-    edges: tuple[float, ...]
-    cuts: tuple[float, ...]
-    centre: float = 0.0
-    """Moments are taken about it: the baseline's median."""
+    edges: Floats
+    cuts: Floats
+    centre: float
+    place_map: PlaceMap
 
     def __len__(self) -> int:
-        return 2 * len(self.edges) + 3
+        return self.edges.size + 3
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, NumericCells) and self.digest == other.digest
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of edges and cuts, in hex; cells are the same when it is."""
+        return sha256(
+            self.edges.astype("<f8").tobytes() + b"|" + self.cuts.astype("<f8").tobytes()
+        ).hexdigest()
+
+    @cached_property
+    def grid(self) -> Grid:
+        """The table by which values are counted; made once."""
+        return Grid(self.edges, self.place_map)
+
+    @cached_property
+    def points(self) -> Bools:
+        """Cells that can hold one value only. Shape (E + 3,)."""
+        out = np.zeros(len(self), dtype=np.bool_)
+        out[[0, -1]] = True
+        out[2:-2] = np.nextafter(self.edges[:-1], np.inf) == self.edges[1:]
+        return out
+
+    @cached_property
+    def coarse_ends(self) -> Ints | None:
+        """The fine cells that are the last ones of a coarse cell, without the last of all. Shape (cuts,); None where
+        the coarse cells are no runs of fine ones: for a baseline without two finite values."""
+        if not self.edges.size or self.constant:
+            return None
+        return np.searchsorted(self.edges, self.cuts).astype(np.int64) + 1
+
+    @property
+    def constant(self) -> bool:
+        """Whether all finite values of the baseline were equal."""
+        return self.edges.size == 2 and bool(self.points[2])
 
     def count(self, values: Floats) -> Ints:
-        """Values a fine cell; `values` ascending without NaN. Shape (2 E + 3,).
-
-        For one value this is cell ``searchsorted(edges, x, "left") + searchsorted(edges, x, "right") + 1``;
-        on sorted values it is cheaper to look the edges up in the values.
-        """
-        grid = np.array([-np.inf, *self.edges, np.inf])
-        left = np.searchsorted(values, grid, side="left")
-        right = np.searchsorted(values, grid, side="right")
-        counts = np.empty(len(self), dtype=np.int64)
-        counts[0::2] = right - left
-        counts[1::2] = left[1:] - right[:-1]
-        return counts
+        """Values a cell, the plain way; `values` ascending without NaN. Shape (E + 3,)."""
+        largest = np.finfo(np.float64).max
+        upto = np.searchsorted(values, np.concatenate([[-np.inf], self.edges, [largest]]), side="right")
+        return np.diff(upto, prepend=0, append=values.size).astype(np.int64)
 
     def coarse(self, counts: Ints) -> Ints:
         """Counts of the coarse cells: right-closed between cuts. For a constant baseline: the value, all else."""
-        out = np.zeros(int(self._groups().max()) + 1, dtype=np.int64)
-        np.add.at(out, self._groups(), counts)
-        return out
+        return np.bincount(self.groups, weights=counts).astype(np.int64)
 
-    def _groups(self) -> Ints:
-        """The coarse cell of each fine cell."""
-        if not self.edges:
-            return np.arange(3)
-        if len(self.edges) == 1:
-            return np.array([1, 1, 0, 1, 1])
-        atoms = 2 * np.searchsorted(np.array(self.edges), np.array(self.cuts)) + 2
-        return np.searchsorted(atoms, np.arange(len(self)), side="left").astype(np.int64)
+    @cached_property
+    def groups(self) -> Ints:
+        """The coarse cell of each fine cell. Shape (E + 3,)."""
+        if self.coarse_ends is None:
+            return np.array([1, 1, 0, 1, 1]) if self.constant else np.arange(3)
+        return np.searchsorted(self.coarse_ends, np.arange(len(self)), side="left").astype(np.int64)
 
     def labels(self, kind: ColumnKind) -> tuple[str, ...]:
         """Readable names of the coarse cells."""
-        if not self.edges:
+        if not self.edges.size:
             return ("x = -inf", "x finite", "x = +inf")
         say = _moment if kind is ColumnKind.DATETIME else _number
-        if len(self.edges) == 1:
-            return (f"x = {say(self.edges[0])}", f"x ≠ {say(self.edges[0])}")
-        cuts = [say(cut) for cut in self.cuts]
+        if self.constant:
+            return (f"x = {say(float(self.edges[1]))}", f"x ≠ {say(float(self.edges[1]))}")
+        cuts = [say(cut) for cut in self.cuts.tolist()]
         inner = [f"{low} < x ≤ {high}" for low, high in pairwise(cuts)]
         return (f"x ≤ {cuts[0]}", *inner, f"x > {cuts[-1]}")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class CategoryCells:
     """Cells of a categorical or boolean column: the baseline's categories, most frequent first, then one for every
     other value. `folded` when the baseline itself had categories that found no place."""
@@ -128,6 +140,11 @@ class CategoryCells:
 
     def __len__(self) -> int:
         return len(self.categories) + 1
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the categories, in hex."""
+        return sha256(json.dumps([self.categories, self.folded]).encode()).hexdigest()
 
     def count(self, names: Sequence[str], counts: Ints) -> Ints:
         """Values a cell, from distinct names and how often each occurs. Shape (C + 1,)."""
@@ -148,24 +165,6 @@ class CategoryCells:
 
 
 Cells = NumericCells | CategoryCells
-
-
-def numeric_cells(values: Floats) -> NumericCells:
-    """Cells for a baseline column; `values` ascending without NaN, infinities allowed.
-
-    With few distinct values, each is an edge; else the edges are quantiles k/250, the smallest and the largest.
-    """
-    low, high = np.searchsorted(values, [-np.inf, np.inf], side="right")[0], np.searchsorted(values, np.inf)
-    finite = values[low:high]
-    if not finite.size:
-        return NumericCells(edges=(), cuts=())
-    cuts = quantile_edges(finite, COARSE_PARTS)
-    distinct = finite[np.append(True, finite[1:] != finite[:-1])]
-    if distinct.size + cuts.size <= MAX_EDGES:
-        edges = np.union1d(distinct, cuts)
-    else:
-        edges = np.union1d(quantile_edges(finite, FINE_PARTS), np.append(cuts, finite[[0, -1]]))
-    return NumericCells(edges=tuple(edges.tolist()), cuts=tuple(cuts.tolist()))
 
 
 def category_cells(counts: Mapping[str, int]) -> CategoryCells:

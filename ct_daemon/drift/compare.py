@@ -6,37 +6,27 @@ reported as "no drift".
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from ct_daemon.drift.binning import CategoryCells, Floats, Ints, NumericCells, ordered
+from ct_daemon.drift import categorical, numeric
+from ct_daemon.drift.binning import CategoryCells, NumericCells
+from ct_daemon.drift.pairs import Found, Pair, moved_cells, pair_of
 from ct_daemon.drift.profile import ColumnProfile, Profile
-from ct_daemon.drift.statistics import (
-    Bounded,
-    chi_square,
-    js_distance,
-    ks_from_counts,
-    ks_from_values,
-    ks_p_value,
-    psi,
-    total_variation,
-)
+from ct_daemon.drift.significance import share_critical, share_p_values
 from ct_daemon.types import ColumnKind, DriftReport, DriftScore, Statistic
 
-MOVED = 5
-"""So many moved cells are named."""
+TOGETHER = 32
+"""At most so many columns are worked at together: more would need memory and be no faster."""
 
-_NUMERIC = ("psi", "ks", "js", "outside", "missing")
-_CATEGORICAL = ("psi", "js", "total_variation", "chi_square", "unseen", "missing")
+_NUMERIC = (*numeric.STATISTICS, "missing")
+_CATEGORICAL = (*categorical.STATISTICS, "missing")
+_Shape = tuple[type[NumericCells] | type[CategoryCells], int, int]
 
 
-def compare(
-    baseline: Profile,
-    window: Profile,
-    window_values: Mapping[str, Floats] | None = None,
-    min_rows: int = 50,
-) -> DriftReport:
+def compare(baseline: Profile, window: Profile, min_rows: int = 50) -> DriftReport:
     """Compare the columns of a window with those of a baseline.
 
     Parameters
@@ -44,8 +34,6 @@ def compare(
     baseline, window : Profile
         The window counted on the cells of the baseline. A column that the window's profile does not list was not
         watched and is not reported.
-    window_values : mapping of column to array of float, optional
-        Raw values of numeric columns (NaN is missing). Where the baseline kept its values too, KS is exact.
     min_rows : int
         Fewer rows (of the window, or non-missing ones in a column, on either side) are not evaluated.
 
@@ -55,18 +43,27 @@ def compare(
         A column has these statistics. All but `missing` are about non-missing rows.
 
         - psi: over ten quantile cells of the baseline, or its 20 most frequent categories and the rest; 0.5 is
-          added to each cell.
-        - js: Jensen-Shannon distance, base 2, over the same cells.
-        - ks (numeric, datetime): with p-value and a bound on the error.
+          added to each cell. With the value expected by chance, the critical one and a p-value.
+        - js: Jensen-Shannon distance, base 2, over the same cells. total_variation: over the same cells.
+        - ks (numeric, datetime): with p-value, critical value and a bound on the error, which is 0
+          where both sides are discrete, or have kept their values.
+        - wasserstein (numeric, datetime): of the finite values, in spreads of the baseline (distance of the
+          quartiles / 1.349, or the standard deviation), with a bound on the error.
         - outside (numeric, datetime): share beyond the baseline's smallest and largest value.
-        - total_variation, chi_square (categorical, boolean): over the same cells as psi.
+        - chi_square (categorical, boolean): over the same cells as psi; the effect is Cramér's V.
         - unseen (categorical, boolean): share of categories that the baseline does not have, with a bound on the
-          error when it has more than are kept.
-        - missing: share of missing rows in the window; the p-value is that of its difference from the baseline.
+          error when it has more than are kept; the effect is the change.
+        - missing: share of missing rows in the window; p-value, critical value and effect are those of its change.
+
+    Raises
+    ------
+    ValueError
+        When the window was not counted on the baseline's cells.
     """
-    values = window_values or {}
+    reasons, pairs = _sorted_out(baseline, window, min_rows)
+    found = dict(_found(pairs, min_rows))
     scores = tuple(
-        _score(name, baseline, column, values.get(name), min_rows, window.rows)
+        _score(name, baseline.columns.get(name), column, reasons.get(name), found.get(name), pairs.get(name))
         for name, column in window.columns.items()
     )
     return DriftReport(
@@ -93,26 +90,22 @@ def _report_reason(
     return None
 
 
-def _score(
-    name: str, baseline: Profile, window: ColumnProfile, values: Floats | None, min_rows: int, rows: int
-) -> DriftScore:
-    base = baseline.columns.get(name)
-    kind = window.kind if base is None else base.kind
-    reason = _why_not(base, window, rows, min_rows)
-    if base is None or reason is not None:
-        statistics = _all_unknown(kind, reason or "not_in_baseline")
-        moved: tuple[tuple[str, float], ...] = ()
-    else:
-        statistics = _statistics(base, window, values, min_rows)
-        moved = _moved(base, window)
-    return DriftScore(
-        column=name,
-        kind=kind,
-        baseline_rows=0 if base is None else base.present,
-        window_rows=window.present,
-        statistics=statistics,
-        moved=moved,
-    )
+def _sorted_out(baseline: Profile, window: Profile, min_rows: int) -> tuple[dict[str, str], dict[str, Pair]]:
+    """The reason of each column of which nothing at all can be said, and both sides of each other one."""
+    reasons: dict[str, str] = {}
+    pairs: dict[str, Pair] = {}
+    for name, column in window.columns.items():
+        base = baseline.columns.get(name)
+        reason = _why_not(base, column, window.rows, min_rows)
+        if base is None or reason is not None:
+            reasons[name] = reason or "not_in_baseline"
+            continue
+        pair = pair_of(base, column)
+        if pair.n + base.missing == 0:
+            reasons[name] = "baseline_empty"
+        else:
+            pairs[name] = pair
+    return reasons, pairs
 
 
 def _why_not(base: ColumnProfile | None, window: ColumnProfile, rows: int, min_rows: int) -> str | None:
@@ -125,11 +118,33 @@ def _why_not(base: ColumnProfile | None, window: ColumnProfile, rows: int, min_r
         return base.reason
     if window.kind is not base.kind:
         return "kind_changed"
-    if window.cells != base.cells:
+    if window.cells is not base.cells and window.cells != base.cells:
         raise ValueError("the window was not counted on the baseline's cells; use the same baseline for both")
-    if rows < max(min_rows, 1):
-        return "too_few_rows"
-    return "baseline_empty" if base.rows == 0 else None
+    return "too_few_rows" if rows < max(min_rows, 1) else None
+
+
+def _score(
+    name: str,
+    base: ColumnProfile | None,
+    window: ColumnProfile,
+    reason: str | None,
+    found: Found | None,
+    pair: Pair | None,
+) -> DriftScore:
+    kind = window.kind if base is None else base.kind
+    if found is None:
+        found = Found(statistics=_all_unknown(kind, reason or "not_evaluated"), moved=())
+    return DriftScore(
+        column=name,
+        kind=kind,
+        baseline_rows=(0 if base is None else base.present) if pair is None else pair.n,
+        window_rows=window.present if pair is None else pair.m,
+        statistics=found.statistics,
+        moved=found.moved,
+        direction=found.direction,
+        shift=found.shift,
+        spread_ratio=found.spread_ratio,
+    )
 
 
 def _all_unknown(kind: ColumnKind, reason: str) -> dict[str, Statistic]:
@@ -137,106 +152,78 @@ def _all_unknown(kind: ColumnKind, reason: str) -> dict[str, Statistic]:
     return {name: Statistic(value=None, reason=reason) for name in names}
 
 
-def _statistics(
-    base: ColumnProfile, window: ColumnProfile, values: Floats | None, min_rows: int
-) -> dict[str, Statistic]:
-    reason = _too_little(base, window, min_rows)
-    if reason is not None:
-        found = _all_unknown(base.kind, reason)
-    elif isinstance(base.cells, NumericCells):
-        found = _numeric(base, window, base.cells, values)
-    elif isinstance(base.cells, CategoryCells):
-        found = _categorical(base, window, base.cells)
-    else:
-        raise ValueError(f"a {base.kind} column without cells and without a reason")
-    found["missing"] = _missing(base, window)
-    return found
+# --- columns that can be compared, at least their missing rows -------------------------------------------
 
 
-def _too_little(base: ColumnProfile, window: ColumnProfile, min_rows: int) -> str | None:
+def _found(pairs: Mapping[str, Pair], min_rows: int) -> Iterator[tuple[str, Found]]:
+    """Columns on cells of one shape are worked at together, then all missing shares."""
+    groups: dict[_Shape, list[str]] = defaultdict(list)
+    found: dict[str, Found] = {}
+    for name, pair in pairs.items():
+        reason = _too_little(pair, min_rows)
+        if reason is not None:
+            found[name] = _only_missing(pair, reason)
+        else:
+            groups[_shape(name, pair)].append(name)
+    for names in groups.values():
+        for start in range(0, len(names), TOGETHER):
+            some = names[start : start + TOGETHER]
+            found.update(zip(some, _together([pairs[name] for name in some]), strict=True))
+    for name, missing in zip(pairs, _missing(list(pairs.values())), strict=True):
+        found[name].statistics["missing"] = missing
+        yield name, found[name]
+
+
+def _shape(name: str, pair: Pair) -> _Shape:
+    """What must be equal in columns that are worked at together."""
+    cells = pair.base.cells
+    if cells is None:
+        raise ValueError(f"column {name!r} of kind {pair.base.kind} has neither cells nor a reason")
+    if isinstance(cells, NumericCells):
+        return NumericCells, len(cells), len(cells.cuts)
+    return CategoryCells, len(cells.categories), 0
+
+
+def _together(pairs: Sequence[Pair]) -> list[Found]:
+    if isinstance(pairs[0].base.cells, NumericCells):
+        return numeric.compare_numeric(pairs)
+    return categorical.compare_categorical(pairs)
+
+
+def _too_little(pair: Pair, min_rows: int) -> str | None:
     """Why the values of a column can't be compared, though its missing rows can."""
-    if base.present == 0:
+    if pair.n == 0:
         return "baseline_empty"
-    if window.present == 0:
+    if pair.m == 0:
         return "all_missing"
-    if window.present < min_rows:
+    if pair.m < min_rows:
         return "too_few_rows"
-    return "baseline_too_few_rows" if base.present < min_rows else None
+    return "baseline_too_few_rows" if pair.n < min_rows else None
 
 
-def _numeric(
-    base: ColumnProfile, window: ColumnProfile, cells: NumericCells, values: Floats | None
-) -> dict[str, Statistic]:
-    coarse_base, coarse_window = cells.coarse(base.array), cells.coarse(window.array)
-    ks = _ks(base, window, values)
-    p_value = ks_p_value(ks.value, base.present, window.present)
-    return {
-        "psi": Statistic(value=psi(coarse_base, coarse_window)),
-        "ks": Statistic(value=ks.value, error=ks.error, p_value=p_value),
-        "js": Statistic(value=js_distance(coarse_base, coarse_window)),
-        "outside": Statistic(value=_outside(base, window)),
-    }
+def _only_missing(pair: Pair, reason: str) -> Found:
+    base, window = pair.base_counts, pair.window_counts
+    labels: tuple[str, ...] = ()
+    if isinstance(pair.base.cells, NumericCells):
+        base, window = pair.base.cells.coarse(base), pair.base.cells.coarse(window)
+        labels = pair.base.cells.labels(pair.base.kind)
+    elif isinstance(pair.base.cells, CategoryCells):
+        labels = pair.base.cells.labels()
+    gone = np.array([pair.base.missing]), np.array([pair.window.missing])
+    (moved,) = moved_cells([labels], base[None, :], window[None, :], *gone)
+    return Found(statistics=_all_unknown(pair.base.kind, reason), moved=moved)
 
 
-def _outside(base: ColumnProfile, window: ColumnProfile) -> float:
-    """The first and the last edge are the baseline's extremes, so rows beyond lie in the outermost cells; an
-    infinity that the baseline has as well is not beyond."""
-    ends = {0, 1, len(base.counts) - 2, len(base.counts) - 1}
-    return sum(window.counts[i] for i in ends if base.counts[i] == 0) / window.present
-
-
-def _ks(base: ColumnProfile, window: ColumnProfile, values: Floats | None) -> Bounded:
-    """Exact from values where both sides have them, else from counts with a bound."""
-    counted = ks_from_counts(base.array, window.array)
-    if counted.error == 0 or base.values is None or values is None:
-        return counted
-    raw = ordered(values)
-    if raw.size != window.present:
-        raise ValueError(f"{raw.size} window values were given for a profile of {window.present}")
-    return Bounded(ks_from_values(base.values, raw), 0.0)
-
-
-def _categorical(base: ColumnProfile, window: ColumnProfile, cells: CategoryCells) -> dict[str, Statistic]:
-    coarse_base, coarse_window = cells.coarse(base.array), cells.coarse(window.array)
-    chi, p_value = chi_square(coarse_base, coarse_window)
-    return {
-        "psi": Statistic(value=psi(coarse_base, coarse_window)),
-        "js": Statistic(value=js_distance(coarse_base, coarse_window)),
-        "total_variation": Statistic(value=total_variation(coarse_base, coarse_window)),
-        "chi_square": Statistic(value=chi, p_value=p_value),
-        "unseen": _unseen(base, window),
-    }
-
-
-def _unseen(base: ColumnProfile, window: ColumnProfile) -> Statistic:
-    """The last cell holds unseen categories and those of the baseline that found no place: the latter are taken to
-    be as frequent as before, and the exact share lies between 0 and the whole cell."""
-    share = window.counts[-1] / window.present
-    value = max(0.0, share - base.counts[-1] / base.present)
-    return Statistic(value=value, error=max(value, share - value) if base.counts[-1] else 0.0)
-
-
-def _missing(base: ColumnProfile, window: ColumnProfile) -> Statistic:
-    sides = (np.array([column.missing, column.present]) for column in (base, window))
-    return Statistic(value=window.missing / window.rows, p_value=chi_square(*sides)[1])
-
-
-def _moved(base: ColumnProfile, window: ColumnProfile) -> tuple[tuple[str, float], ...]:
-    """The cells whose share of all rows changed most, "missing" among them."""
-    labels = (*_labels(base), "missing")
-    change = _shares(window) - _shares(base)
-    order = np.argsort(-np.abs(change), kind="stable")[:MOVED]
-    return tuple((labels[i], float(change[i])) for i in order if change[i] != 0)
-
-
-def _labels(column: ColumnProfile) -> tuple[str, ...]:
-    if isinstance(column.cells, NumericCells):
-        return column.cells.labels(column.kind)
-    return column.cells.labels() if column.cells is not None else ()
-
-
-def _shares(column: ColumnProfile) -> Floats:
-    counts: Ints = column.array
-    if isinstance(column.cells, NumericCells):
-        counts = column.cells.coarse(counts)
-    return np.append(counts, column.missing) / column.rows
+def _missing(pairs: Sequence[Pair]) -> list[Statistic]:
+    """The shares of missing rows, which every column has."""
+    if not pairs:
+        return []
+    gone = np.array([(pair.base.missing, pair.window.missing) for pair in pairs], dtype=np.int64)
+    rows = gone + np.array([(pair.n, pair.m) for pair in pairs], dtype=np.int64)
+    sides = (gone[:, 0], rows[:, 0], gone[:, 1], rows[:, 1])
+    share = gone[:, 1] / rows[:, 1]
+    numbers = (share, share_p_values(*sides), share_critical(*sides), share - gone[:, 0] / rows[:, 0])
+    return [
+        Statistic(value=v, p_value=p, critical=c, effect=d)
+        for v, p, c, d in zip(*(a.tolist() for a in numbers), strict=True)
+    ]

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from ct_daemon.drift.binning import Floats
+from ct_daemon.drift.places import Floats
 
 MAX_ACCOUNT = 1e250
 MAX_LOG_BET = 500.0

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import reduce
+from dataclasses import dataclass, replace
+from functools import cached_property, reduce
 
 import numpy as np
 
-from ct_daemon.drift.binning import CategoryCells, Cells, Floats, Ints, NumericCells, ordered
+from ct_daemon.codec import digest_of
+from ct_daemon.drift import display
+from ct_daemon.drift.binning import CategoryCells, Cells, NumericCells
+from ct_daemon.drift.grid import SAMPLE_ROWS, Tally
+from ct_daemon.drift.places import Floats, Ints
 from ct_daemon.types import ColumnKind
-
-SAMPLE_ROWS = 2_000
-"""A baseline of so many rows or fewer keeps the values themselves, so that KS can be exact."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +46,13 @@ class Moments:
             return math.nan
         return math.sqrt(max(self.squares / self.count - (self.total / self.count) ** 2, 0.0))
 
+    def about(self, centre: float) -> Moments:
+        """The same sums about another centre."""
+        far = self.centre - centre
+        squares = self.squares + 2 * far * self.total + self.count * far * far
+        total = self.total + self.count * far
+        return Moments(centre=centre, count=self.count, total=total, squares=max(squares, 0.0))
+
     def merge(self, other: Moments) -> Moments:
         """The sums over both.
 
@@ -63,48 +71,53 @@ class Moments:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class ColumnProfile:
     """One column of some rows.
 
     `counts` are over `cells`; `missing` counts null and NaN apart. `low` and `high` are the extremes of the finite
-    values (None without any). `sample` holds *all* non-missing values, ascending, as little-endian float64, where
-    that was asked for. `reason` is set, and nothing counted, when the column can't be counted on the baseline's
-    cells: `column_missing`, `kind_changed`, `unsupported`, `not_in_baseline`; `kind` is then as found.
+    values (None without any). `sample` holds *all* non-missing values, ascending, where there are few. `reason` is
+    set, and nothing counted, when the column can't be counted on the baseline's cells: `column_missing`,
+    `kind_changed`, `unsupported`, `not_in_baseline`; `kind` is then as found.
     """
 
     kind: ColumnKind
     cells: Cells | None
-    counts: tuple[int, ...]
+    counts: Ints
+    """Shape (cells,); not to be written to."""
     missing: int
     low: float | None = None
     high: float | None = None
-    sample: bytes | None = None
+    sample: Floats | None = None
     reason: str | None = None
     moments: Moments | None = None
     """Of a numeric or datetime column."""
     rank_error: int = 0
     """No cumulative count over the cells is further than this from that of the rows; 0: the counts are exact."""
 
-    @property
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ColumnProfile) and self._state() == other._state()
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def _state(self) -> tuple[object, ...]:
+        sample = None if self.sample is None else self.sample.tobytes()
+        rest = (self.missing, self.low, self.high, self.reason, self.moments, self.rank_error)
+        return (self.kind, self.cells, self.counts.tobytes(), sample, *rest)
+
+    @cached_property
     def present(self) -> int:
         """Rows with a value."""
-        return sum(self.counts)
+        return int(self.counts.sum())
 
     @property
     def rows(self) -> int:
         """All rows counted."""
         return self.present + self.missing
 
-    @property
-    def array(self) -> Ints:
-        """The counts as an array."""
-        return np.array(self.counts, dtype=np.int64)
-
-    @property
-    def values(self) -> Floats | None:
-        """All non-missing values, ascending, where they were kept."""
-        return None if self.sample is None else np.frombuffer(self.sample, dtype="<f8")
+    def with_missing(self, rows: int) -> ColumnProfile:
+        """The same and so many rows more in which the value is missing."""
+        return replace(self, missing=self.missing + rows)
 
     def merge(self, other: ColumnProfile) -> ColumnProfile:
         """The profile of both sets of rows.
@@ -116,21 +129,29 @@ class ColumnProfile:
         """
         if (self.kind, self.cells, self.reason) != (other.kind, other.cells, other.reason):
             raise ValueError("profiles on different cells can't be merged; count both on the same baseline")
-        sample = None
-        if self.values is not None and other.values is not None:
-            sample = np.sort(np.concatenate([self.values, other.values])).tobytes()
+        moments = None
+        if self.moments is not None and other.moments is not None:
+            moments = self.moments.merge(other.moments)
         lows = [value for value in (self.low, other.low) if value is not None]
         highs = [value for value in (self.high, other.high) if value is not None]
         return ColumnProfile(
             kind=self.kind,
             cells=self.cells,
-            counts=tuple(a + b for a, b in zip(self.counts, other.counts, strict=True)),
+            counts=self.counts + other.counts,
             missing=self.missing + other.missing,
             low=min(lows, default=None),
             high=max(highs, default=None),
-            sample=sample,
+            sample=_merged(self.sample, other.sample),
             reason=self.reason,
+            moments=moments,
+            rank_error=self.rank_error + other.rank_error,
         )
+
+
+def _merged(one: Floats | None, other: Floats | None) -> Floats | None:
+    if one is None or other is None or one.size + other.size > SAMPLE_ROWS:
+        return None
+    return np.sort(np.concatenate([one, other]))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,6 +160,28 @@ class Profile:
 
     rows: int
     columns: Mapping[str, ColumnProfile]
+
+    def only(self, columns: Sequence[str]) -> Profile:
+        """The same with these columns only.
+
+        Raises
+        ------
+        KeyError
+            When there is no such column.
+        """
+        return replace(self, columns={name: self.columns[name] for name in columns})
+
+    def _repr_html_(self) -> str:
+        return display.profile(self)
+
+    @property
+    def schema(self) -> str:
+        """SHA-256 of the names, kinds and cells of the columns, in hex: profiles of one schema can be merged."""
+        columns = sorted(
+            [name, column.kind.value, column.cells.digest if column.cells is not None else column.reason]
+            for name, column in self.columns.items()
+        )
+        return digest_of(columns)
 
     def merge(self, other: Profile) -> Profile:
         """The profile of both sets of rows.
@@ -174,28 +217,26 @@ class Baseline:
 
 
 def numeric_column(
-    values: Floats, missing: int, cells: NumericCells, kind: ColumnKind, *, keep: bool = False
+    tally: Tally, cells: NumericCells, kind: ColumnKind, finite: Ints | None = None
 ) -> ColumnProfile:
-    """Profile of a numeric or datetime column.
+    """Profile of a numeric or datetime column from its tally; datetimes as seconds since 1970 UTC.
 
-    Parameters
-    ----------
-    values : array of float
-        The non-missing values, ascending (see `binning.ordered`); datetimes as seconds since 1970 UTC.
-    missing : int
-        Rows without a value.
-    keep : bool
-        Keep the values themselves as well.
+    `finite` are the counts of finite values a cell, where the tally was on another grid than that of the cells.
     """
-    finite = values[np.isfinite(values)]
+    inner = tally.cells if finite is None else finite
+    counts = np.concatenate([[tally.below], inner, [tally.above]]).astype(np.int64)
+    sums = (tally.total, tally.squares)
     return ColumnProfile(
         kind=kind,
         cells=cells,
-        counts=tuple(cells.count(values).tolist()),
-        missing=missing,
-        low=float(finite[0]) if finite.size else None,
-        high=float(finite[-1]) if finite.size else None,
-        sample=values.astype("<f8").tobytes() if keep else None,
+        counts=counts,
+        missing=tally.missing,
+        low=tally.low + 0.0 if tally.finite else None,
+        high=tally.high + 0.0 if tally.finite else None,
+        sample=tally.values,
+        moments=Moments(centre=tally.centre, count=tally.finite, total=sums[0], squares=sums[1])
+        if all(map(math.isfinite, sums))
+        else None,
     )
 
 
@@ -203,17 +244,9 @@ def category_column(
     names: Sequence[str], counts: Ints, missing: int, cells: CategoryCells, kind: ColumnKind
 ) -> ColumnProfile:
     """Profile of a categorical or boolean column from its distinct names and how often each occurs."""
-    return ColumnProfile(
-        kind=kind, cells=cells, counts=tuple(cells.count(names, counts).tolist()), missing=missing
-    )
+    return ColumnProfile(kind=kind, cells=cells, counts=cells.count(names, counts), missing=missing)
 
 
 def uncounted_column(kind: ColumnKind, reason: str) -> ColumnProfile:
     """Profile of a column that can't be counted, with the reason."""
-    return ColumnProfile(kind=kind, cells=None, counts=(), missing=0, reason=reason)
-
-
-def split_missing(values: Floats) -> tuple[Floats, int]:
-    """The non-missing values, ascending, and the number of missing ones (NaN)."""
-    kept = ordered(values)
-    return kept, values.size - kept.size
+    return ColumnProfile(kind=kind, cells=None, counts=np.zeros(0, dtype=np.int64), missing=0, reason=reason)

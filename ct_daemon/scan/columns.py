@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ct_daemon.drift.binning import Floats, Ints
+from ct_daemon.drift.places import Floats, Ints
 from ct_daemon.types import ColumnKind, Contract
 
 _UNITS = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
@@ -66,6 +66,37 @@ def numbers(column: pa.ChunkedArray) -> Floats:
     if pa.types.is_timestamp(type_):
         return _seconds(column, _UNITS[type_.unit])
     return _floats(column)
+
+
+def floats_of(array: pa.Array) -> Floats:
+    """The same for a piece of a column; without a copy where the memory already is what is wanted."""
+    if pa.types.is_float64(array.type):
+        return np.asarray(array.to_numpy(zero_copy_only=False))
+    return numbers(pa.chunked_array([array]))
+
+
+def is_text(type_: pa.DataType) -> bool:
+    """Whether a column of this type is of texts, plain or coded."""
+    if pa.types.is_dictionary(type_):
+        return is_text(type_.value_type)
+    return bool(pa.types.is_string(type_) or pa.types.is_large_string(type_))
+
+
+def names_of(array: pa.Array) -> tuple[pa.Array, Ints]:
+    """The distinct values of a piece of a categorical or boolean column as texts, and how often each occurs.
+
+    Missing is one of them if there is any. A value may be listed more than once.
+    """
+    if pa.types.is_dictionary(array.type):
+        counts = np.bincount(array.indices.drop_null().to_numpy(), minlength=len(array.dictionary))
+        names = array.dictionary.cast(pa.large_string())
+        gone = array.indices.null_count
+        if gone:
+            names = pa.concat_arrays([names, pa.nulls(1, pa.large_string())])
+            counts = np.append(counts, gone)
+        return names, counts.astype(np.int64)
+    found = pc.value_counts(array if is_text(array.type) else array.cast(pa.large_string()))
+    return found.field(0).cast(pa.large_string()), found.field(1).to_numpy().astype(np.int64)
 
 
 def _floats(column: pa.ChunkedArray) -> Floats:

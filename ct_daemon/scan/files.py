@@ -1,4 +1,4 @@
-"""Two sets of files against each other, for the command `ct-daemon drift`."""
+"""Two sets of rows against each other, for the command `ct-daemon drift`."""
 
 from __future__ import annotations
 
@@ -6,33 +6,26 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-
 from ct_daemon.config import ConceptDriftTrigger
-from ct_daemon.drift.compare import compare
 from ct_daemon.errors import SourceError
-from ct_daemon.scan.columns import kinds_of
-from ct_daemon.scan.profiles import new_baseline, profile_like
-from ct_daemon.scan.read import read_table
+from ct_daemon.scan.door import Comparison, compare, score_document
 from ct_daemon.triggers.concept_drift import has_moved
-from ct_daemon.types import DriftScore, Statistic
+from ct_daemon.types import DriftScore
 
 DEFAULTS = ConceptDriftTrigger()
 """The thresholds that columns are held to."""
 _VERDICTS = {True: "moved", False: "calm", None: "unknown"}
-EXACT_ROWS = 1_000_000
-"""Up to so many rows on the baseline's side KS is exact, else bounded."""
 
 
 def compare_files(
-    baseline_paths: Sequence[Path],
-    window_paths: Sequence[Path],
-    *,
-    min_rows: int = 50,
-    max_rows: int = 20_000_000,
-    max_columns: int = 10_000,
+    baseline_paths: Sequence[Path], window_paths: Sequence[Path], *, min_rows: int = 50
 ) -> dict[str, Any]:
     """Drift of every column between two sets of files, as a plain JSON document.
+
+    Parameters
+    ----------
+    baseline_paths, window_paths : sequence of Path
+        Files of rows, or one saved profile.
 
     Returns
     -------
@@ -48,64 +41,26 @@ def compare_files(
     SourceError
         When a file can't be read (see `read_table`; `out_of_memory` if it is too large), or files of one side do not
         fit together (`schema_differs`).
+    ArtifactError
+        When a saved profile can't be read, or the window's was counted on other cells (`schema_differs`).
     """
-    base = _read(baseline_paths, max_rows, max_columns)
-    window = _read(window_paths, max_rows, max_columns)
-    baseline = new_baseline(base, kinds_of(base), blocks=1, sample_rows=EXACT_ROWS)
-    watch = list(dict.fromkeys([*base.column_names, *window.column_names]))
-    profile, values = profile_like(window, baseline, watch)
-    report = compare(baseline.merge(), profile, values, min_rows=min_rows)
-    document: dict[str, Any] = {
-        "rows": {"baseline": report.baseline_rows, "window": report.window_rows},
-        "columns": {score.column: _column(score) for score in report.columns},
-        "thresholds": {"psi": DEFAULTS.psi, "ks": DEFAULTS.ks},
-    }
-    if report.reason is not None:
-        document["reason"] = report.reason
+    found = compare(_data(baseline_paths), _data(window_paths), min_rows=min_rows)
+    return document_of(found)
+
+
+def document_of(found: Comparison) -> dict[str, Any]:
+    """A comparison with the verdict on each column."""
+    document = found.to_dict()
+    document["columns"] = {name: _column(score) for name, score in found.columns.items()}
+    document["thresholds"] = {"psi": DEFAULTS.psi, "ks": DEFAULTS.ks}
     return document
 
 
-def _read(paths: Sequence[Path], max_rows: int, max_columns: int) -> pa.Table:
+def _data(paths: Sequence[Path]) -> Path | Sequence[Path]:
     if not paths:
         raise SourceError("no files were given; name at least one file of each side", reason="no_files")
-    tables: list[pa.Table] = []
-    for path in paths:
-        left = max_rows - sum(table.num_rows for table in tables)
-        tables.append(_read_one(path, left, max_columns))
-    try:
-        return pa.concat_tables(tables, promote_options="permissive")
-    except pa.ArrowException as error:
-        names = ", ".join(path.name for path in paths)
-        raise SourceError(
-            f"the files {names} do not fit together: {error}; give their columns the same types",
-            reason="schema_differs",
-        ) from error
-
-
-def _read_one(path: Path, max_rows: int, max_columns: int) -> pa.Table:
-    try:
-        return read_table(path, path.name, max_rows=max_rows, max_columns=max_columns)
-    except OSError as error:
-        raise SourceError(
-            f"{path} can't be read: {error.strerror}; name a file that is there and open to this user",
-            reason="unreadable",
-        ) from error
-    except MemoryError as error:
-        raise SourceError(
-            f"{path} needs more memory than there is; compare a part of it", reason="out_of_memory"
-        ) from error
+    return paths[0] if len(paths) == 1 else paths
 
 
 def _column(score: DriftScore) -> dict[str, Any]:
-    return {
-        "kind": score.kind.value,
-        "rows": {"baseline": score.baseline_rows, "window": score.window_rows},
-        "statistics": {name: _statistic(statistic) for name, statistic in score.statistics.items()},
-        "moved": [{"cell": cell, "change": change} for cell, change in score.moved],
-        "verdict": _VERDICTS[has_moved(score, psi=DEFAULTS.psi, ks=DEFAULTS.ks)],
-    }
-
-
-def _statistic(statistic: Statistic) -> dict[str, Any]:
-    extra = {"p_value": statistic.p_value, "error": statistic.error, "reason": statistic.reason}
-    return {"value": statistic.value} | {key: value for key, value in extra.items() if value is not None}
+    return score_document(score) | {"verdict": _VERDICTS[has_moved(score, psi=DEFAULTS.psi, ks=DEFAULTS.ks)]}

@@ -7,6 +7,8 @@ import errno
 import os
 import re
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow as pa
@@ -17,6 +19,7 @@ import pyarrow.parquet
 from ct_daemon.errors import SourceError
 from ct_daemon.folders import sync
 
+PARQUET = ".parquet"
 BLOCK_BYTES = 8 * 1024 * 1024
 """CSV and JSON are parsed in blocks of this size; no row may be longer."""
 BATCH_ROWS = 65_536
@@ -56,7 +59,7 @@ def read_table(path: Path, name: str, *, max_rows: int, max_columns: int) -> pa.
     MemoryError
         When there is too little memory (a file that claims to be huge can bring it about, too).
     """
-    readers = {".parquet": _parquet, ".csv": _csv, ".jsonl": _json_lines, ".ndjson": _json_lines}
+    readers = {PARQUET: _parquet, ".csv": _csv, ".jsonl": _json_lines, ".ndjson": _json_lines}
     reader = readers.get(Path(name).suffix.lower())
     if reader is None:
         raise _refusal(name, "unsupported_format", f"its name ends in none of {', '.join(readers)}")
@@ -76,6 +79,32 @@ def read_table(path: Path, name: str, *, max_rows: int, max_columns: int) -> pa.
             name, "no_rows", "it has columns but no rows" if table.num_columns else "it has no rows"
         )
     return table
+
+
+@contextmanager
+def faults_of(name: str) -> Iterator[None]:
+    """Turn what goes wrong while the file of this name is read into a `SourceError` that names it.
+
+    Raises
+    ------
+    SourceError
+        `unreadable`, also when the disk does not give the bytes, or `out_of_memory`.
+    """
+    try:
+        yield
+    except MemoryError as error:
+        raise SourceError(
+            f"{name} needs more memory than there is; compare a part of it", reason="out_of_memory"
+        ) from error
+    except SourceError:
+        raise
+    except _FAULTS as error:
+        if isinstance(error, OSError) and error.errno not in _OF_BYTES:
+            raise SourceError(
+                f"{name} can't be read: {error.strerror}; name a file that is there and open to this user",
+                reason="unreadable",
+            ) from error
+        raise _refusal(name, "unreadable", _short(error)) from error
 
 
 def write_table(table: pa.Table, path: Path) -> None:
@@ -110,7 +139,7 @@ def write_table(table: pa.Table, path: Path) -> None:
 
 def _parquet(path: Path, name: str, max_rows: int, max_columns: int) -> pa.Table:
     with pa.parquet.ParquetFile(path) as file:
-        _check_columns(file.schema_arrow.names, name, max_columns)
+        check_columns(file.schema_arrow.names, name, max_columns)
         _check_rows(file.metadata.num_rows, name, max_rows)
         batches: list[pa.RecordBatch] = []
         rows = 0
@@ -127,7 +156,7 @@ def _csv(path: Path, name: str, max_rows: int, max_columns: int) -> pa.Table:
     parse = pa.csv.ParseOptions(newlines_in_values=True)
     with pa.csv.open_csv(path, read_options=read, parse_options=parse) as reader:
         names = reader.schema.names
-    _check_columns(names, name, max_columns)
+    check_columns(names, name, max_columns)
     _check_separator(names, name)
     first = pa.csv.ConvertOptions(include_columns=names[:1], column_types={names[0]: pa.binary()})
     with pa.csv.open_csv(path, read_options=read, parse_options=parse, convert_options=first) as reader:
@@ -163,10 +192,10 @@ def _json_lines(path: Path, name: str, max_rows: int, max_columns: int) -> pa.Ta
             rows += sum(_is_row(line, name) for line in piece)
             _check_rows(rows, name, max_rows)
             keys.update(key for key, colon in _TEXT.findall(b"".join(piece)) if colon)
-            _check_columns(keys, name, max_columns)
+            check_columns(keys, name, max_columns)
     table = pa.json.read_json(path, read_options=pa.json.ReadOptions(block_size=BLOCK_BYTES))
     _check_rows(table.num_rows, name, max_rows)
-    _check_columns(table.column_names, name, max_columns)
+    check_columns(table.column_names, name, max_columns)
     return table
 
 
@@ -193,7 +222,8 @@ def _check_rows(rows: int, name: str, max_rows: int) -> None:
         raise _refusal(name, "too_many_rows", f"it has more than {max_rows} rows, the limit of this source")
 
 
-def _check_columns(names: list[str] | set[bytes], name: str, max_columns: int) -> None:
+def check_columns(names: list[str] | set[bytes], name: str, max_columns: int) -> None:
+    """Refuse a file with too many columns, or with two of one name."""
     if len(names) > max_columns:
         raise _refusal(
             name, "too_many_columns", f"it has more than {max_columns} columns, the limit of this source"

@@ -10,7 +10,8 @@ from ct_daemon.drift.compare import compare as compare_profiles
 from ct_daemon.drift.profile import Baseline
 from ct_daemon.errors import ContractError
 from ct_daemon.protocols import CompareRequest
-from ct_daemon.scan.profiles import load_baseline, profile_like, save_baseline
+from ct_daemon.scan.profiles import profile_like
+from ct_daemon.scan.stored import load_baseline, save_baseline
 from ct_daemon.types import DriftReport
 from ct_daemon.workers.objects import disk_refused, read_columns
 
@@ -33,14 +34,14 @@ def compare(request: CompareRequest) -> DriftReport:
     whole = baseline.merge()
     watched = [name for name in whole.columns if request.watch is None or name in request.watch]
     table = _together([read_columns(Path(path), watched) for path in request.objects])
-    profile, values = profile_like(table, baseline, request.watch)
+    profile = profile_like(table, baseline, request.watch)
     if request.profile_path is not None:
         path = Path(request.profile_path)
         try:
             save_baseline(Baseline(blocks=(profile,)), path)
         except OSError as error:
             raise disk_refused(path, error) from error
-    return compare_profiles(whole, profile, values)
+    return compare_profiles(whole, profile)
 
 
 def _together(tables: list[pa.Table]) -> pa.Table:

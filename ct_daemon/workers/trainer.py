@@ -41,7 +41,8 @@ from ct_daemon.predictors.asking import AskedModel, Bounds
 from ct_daemon.predictors.spec import KEY, SKOPS_SUFFIX, artifact_in
 from ct_daemon.processes.first import DISK_FULL
 from ct_daemon.protocols import TrainResult, TrainSpec
-from ct_daemon.scan.profiles import new_baseline, save_baseline
+from ct_daemon.scan.profiles import new_baseline
+from ct_daemon.scan.stored import save_baseline
 from ct_daemon.scoring.predict import checked_answers
 from ct_daemon.training.boosters import LIBRARIES, imported
 from ct_daemon.training.data import Lesson

@@ -85,7 +85,7 @@ def test_one_outlier_hides_nothing(outlier: float) -> None:
 
 def test_ks_is_exact_with_values_on_both_sides_and_bounded_without() -> None:
     g = np.random.default_rng(2)
-    base, window = g.normal(size=1500), g.normal(size=400) + 0.1
+    base, window = g.normal(size=300), g.normal(size=320) + 0.1
     exact = stats.ks_2samp(base, window)
     g.shuffle(window)
     full = score_of(numeric_pair(base, window, keep=True), window).statistics["ks"]

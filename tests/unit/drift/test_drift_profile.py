@@ -34,7 +34,8 @@ from ct_daemon.drift.profile import (
     split_missing,
     uncounted_column,
 )
-from ct_daemon.drift.statistics import ks_from_counts, ks_from_values
+from ct_daemon.drift.distances import ks_from_counts, ks_from_values
+from ct_daemon.drift.layout import points
 from ct_daemon.errors import ArtifactError
 from ct_daemon.types import ColumnKind
 
@@ -162,7 +163,7 @@ def largest_gap(x: np.ndarray, y: np.ndarray) -> float:
 def assert_certified(base: list[float], window: list[float]) -> float:
     x, y = ordered(base), ordered(window)
     cells = numeric_cells(x)
-    found = ks_from_counts(cells.count(x), cells.count(y))
+    found = ks_from_counts(cells.count(x), cells.count(y), points(cells))
     exact = largest_gap(x, y)
     assert ks_from_values(x, y) == pytest.approx(exact, abs=1e-15)
     assert abs(exact - found.value) <= found.error + 1e-15

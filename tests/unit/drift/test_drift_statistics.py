@@ -14,8 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from ct_daemon.drift import evidence
-from ct_daemon.drift import statistics as s
+from ct_daemon.drift import anytime, distances, evidence, kolmogorov, significance
 from ct_daemon.drift.binning import NumericCells, ordered, quantile_edges
 from ct_daemon.evaluation.expected import expected_accuracy
 
@@ -24,34 +23,37 @@ def seq(a: int, b: int, modulus: int, n: int) -> np.ndarray:
     return ((a * np.arange(n) + b) % modulus) / modulus
 
 
+def chi_square(base: np.ndarray, window: np.ndarray) -> tuple[float, float]:
+    value, freedom = distances.chi_square(base, window)
+    return float(value), float(significance.chi_square_p_values(value, freedom))
+
+
 def ks_case(x: np.ndarray, y: np.ndarray) -> dict[str, float]:
     x, y = ordered(x), ordered(y)
-    distance = s.ks_from_values(x, y)
-    beyond = s.EXACT_PAIRS
+    distance = distances.ks_from_values(x, y)
+    beyond = kolmogorov.EXACT_PAIRS
     s_asymptotic = float(stats.kstwo.sf(distance, round(x.size * y.size / (x.size + y.size))))
     assert x.size * y.size <= beyond
     return {
         "D": distance,
         "p_asymp_scipy": s_asymptotic,
-        "p_exact": s.ks_p_value(distance, x.size, y.size),
-        "p_kolmogorov_limit": s.ks_p_limit(distance, x.size, y.size),
+        "p_exact": kolmogorov.ks_p_value(distance, x.size, y.size),
+        "p_kolmogorov_limit": kolmogorov.ks_p_limit(distance, x.size, y.size),
     }
 
 
 def counts_case(base: list[int], window: list[int]) -> dict[str, float]:
     a, b = np.array(base), np.array(window)
-    chi, p = s.chi_square(a, b)
-    # Coarse cells as single points on a fine grid, nothing between: KS from them is exact.
-    fine = [np.zeros(2 * a.size + 1, dtype=np.int64) for _ in range(2)]
-    fine[0][:-1:2], fine[1][:-1:2] = a, b
-    ks = s.ks_from_counts(fine[0], fine[1])
+    chi, p = chi_square(a, b)
+    # Coarse cells as single points: KS from them is exact.
+    ks = distances.ks_from_counts(a, b, np.ones(a.size, dtype=bool))
     assert ks.error == 0
     return {
-        "psi_raw": s.psi(a, b, pseudo=0.0),
-        "psi_pseudo_half": s.psi(a, b),
+        "psi_raw": distances.psi(a, b, pseudo=0.0),
+        "psi_pseudo_half": distances.psi(a, b),
         "ks": ks.value,
-        "js_distance_base2": s.js_distance(a, b),
-        "tv": s.total_variation(a, b),
+        "js_distance_base2": distances.js_distance(a, b),
+        "tv": distances.total_variation(a, b),
         "chi2_two_sample": chi,
         "chi2_p": p,
     }
@@ -59,17 +61,17 @@ def counts_case(base: list[int], window: list[int]) -> dict[str, float]:
 
 def dkw_case(rows: list[int], alpha: float) -> dict[str, Any]:
     return {
-        "dkw": [s.dkw_radius(n, alpha) for n in rows],
-        "time_uniform_closed_form": [s.dkw_radius_always(n, alpha) for n in rows],
-        "time_uniform_t1000_tmin100_A0.85": s.dkw_radius_from(1000, alpha, 100, 0.85),
+        "dkw": [anytime.dkw_radius(n, alpha) for n in rows],
+        "time_uniform_closed_form": [anytime.dkw_radius_always(n, alpha) for n in rows],
+        "time_uniform_t1000_tmin100_A0.85": anytime.dkw_radius_from(1000, alpha, 100, 0.85),
     }
 
 
 def bernoulli_case(k: int, n: int) -> dict[str, Any]:
     return {
-        "log_lr_p1_0.2_vs_m_0.1": s.bernoulli_log_e(k, n, 0.1, 0.2),
-        "log_jeffreys_mixture_m_0.1": s.jeffreys_log_e(k, n, 0.1),
-        "cs95_jeffreys": list(s.jeffreys_interval(k, n, 0.05)),
+        "log_lr_p1_0.2_vs_m_0.1": anytime.bernoulli_log_e(k, n, 0.1, 0.2),
+        "log_jeffreys_mixture_m_0.1": anytime.jeffreys_log_e(k, n, 0.1),
+        "cs95_jeffreys": list(anytime.jeffreys_interval(k, n, 0.05)),
     }
 
 
@@ -115,7 +117,7 @@ PINNED: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ),
     (
         "psi_zero_cell",
-        {"psi_pseudo_half": s.psi(np.array([500, 300, 150, 50, 0]), np.array([480, 300, 160, 40, 20]))},
+        {"psi_pseudo_half": distances.psi(np.array([500, 300, 150, 50, 0]), np.array([480, 300, 160, 40, 20]))},
         {"psi_pseudo_half": 0.07774271416108162},
     ),
     (
@@ -199,7 +201,7 @@ def test_every_shared_case(shared: Path) -> None:
     solvers = {
         "ks_two_sample": lambda x, y: ks_case(_sequence(x), _sequence(y)),
         "distances_from_counts": counts_case,
-        "psi_zero_cell": lambda base, window: {"psi_pseudo_half": s.psi(np.array(base), np.array(window))},
+        "psi_zero_cell": lambda base, window: {"psi_pseudo_half": distances.psi(np.array(base), np.array(window))},
         "dkw": lambda n, alpha: dkw_case(n, alpha),
         "bernoulli_e": bernoulli_case,
         "sr_account": account_case,
@@ -219,26 +221,26 @@ def test_every_shared_case(shared: Path) -> None:
     )
 )
 def test_psi_is_finite_and_not_negative_whatever_the_counts(sides: tuple[list[int], list[int]]) -> None:
-    value = s.psi(np.array(sides[0]), np.array(sides[1]))
+    value = distances.psi(np.array(sides[0]), np.array(sides[1]))
     assert math.isfinite(value)
     assert value >= -1e-12
 
 
 def test_distances_stay_within_their_ranges_at_the_extremes() -> None:
     apart, same = (np.array([5, 0]), np.array([0, 9])), (np.array([5, 3]), np.array([50, 30]))
-    for distance in (s.js_distance, s.total_variation):
+    for distance in (distances.js_distance, distances.total_variation):
         assert distance(*apart) == pytest.approx(1.0)
         assert distance(*same) == pytest.approx(0.0, abs=1e-7)
-    assert s.chi_square(*same) == pytest.approx((0.0, 1.0))
-    assert s.chi_square(np.array([7]), np.array([9])) == pytest.approx((0.0, 1.0))
-    assert s.psi(*same, pseudo=0.0) == pytest.approx(0.0)
-    assert s.psi(*apart, pseudo=0.0) == math.inf
+    assert chi_square(*same) == pytest.approx((0.0, 1.0))
+    assert chi_square(np.array([7]), np.array([9])) == pytest.approx((0.0, 1.0))
+    assert distances.psi(*same, pseudo=0.0) == pytest.approx(0.0)
+    assert distances.psi(*apart, pseudo=0.0) == math.inf
 
 
 def test_chi_square_agrees_with_a_contingency_table() -> None:
     base, window = np.array([12, 0, 33, 8, 0]), np.array([20, 4, 71, 2, 0])
     table = stats.chi2_contingency(np.array([base, window])[:, :4], correction=False)
-    assert s.chi_square(base, window) == pytest.approx((table.statistic, table.pvalue))
+    assert chi_square(base, window) == pytest.approx((table.statistic, table.pvalue))
 
 
 @pytest.mark.parametrize(("n", "m"), [(1, 1), (3, 5), (7, 7), (20, 130), (200, 150), (60, 600)])
@@ -247,7 +249,7 @@ def test_exact_p_value_agrees_with_scipy(n: int, m: int) -> None:
     for shift in (0.0, 0.2, 0.6):
         x, y = generator.normal(size=n), generator.normal(size=m) + shift
         expected = stats.ks_2samp(x, y, method="exact")
-        found = s.ks_p_value(s.ks_from_values(ordered(x), ordered(y)), n, m)
+        found = kolmogorov.ks_p_value(distances.ks_from_values(ordered(x), ordered(y)), n, m)
         assert found == pytest.approx(expected.pvalue, rel=1e-6, abs=1e-9)
 
 
@@ -255,22 +257,22 @@ def test_large_samples_take_the_asymptotic_p_value_of_scipy() -> None:
     generator = np.random.default_rng(5)
     x, y = generator.normal(size=4000), generator.normal(size=1500) + 0.03
     expected = stats.ks_2samp(x, y, method="asymp")
-    distance = s.ks_from_values(ordered(x), ordered(y))
+    distance = distances.ks_from_values(ordered(x), ordered(y))
     assert distance == expected.statistic
-    assert s.ks_p_value(distance, 4000, 1500) == pytest.approx(expected.pvalue, rel=1e-9)
+    assert kolmogorov.ks_p_value(distance, 4000, 1500) == pytest.approx(expected.pvalue, rel=1e-9)
 
 
 def test_the_p_value_of_no_distance_is_one_and_of_full_distance_tiny() -> None:
-    assert s.ks_p_value(0.0, 50, 60) == 1.0
-    assert 0.0 <= s.ks_p_value(1.0, 300, 300) < 1e-100
-    assert s.ks_p_value(0.0, 5000, 6000) == 1.0
+    assert kolmogorov.ks_p_value(0.0, 50, 60) == 1.0
+    assert 0.0 <= kolmogorov.ks_p_value(1.0, 300, 300) < 1e-100
+    assert kolmogorov.ks_p_value(0.0, 5000, 6000) == 1.0
 
 
 def test_p_values_of_samples_without_change_are_uniform() -> None:
     generator = np.random.default_rng(11)
     found = np.array(
         [
-            s.ks_p_value(s.ks_from_values(*(ordered(generator.random(n)) for n in (80, 120))), 80, 120)
+            kolmogorov.ks_p_value(distances.ks_from_values(*(ordered(generator.random(n)) for n in (80, 120))), 80, 120)
             for _ in range(1000)
         ]
     )
@@ -279,17 +281,17 @@ def test_p_values_of_samples_without_change_are_uniform() -> None:
 
 
 def test_the_always_valid_radius_is_wider_and_refuses_what_the_theorem_does_not_cover() -> None:
-    assert s.dkw_radius(500, 0.05) < s.dkw_radius_from(500, 0.05, 100) < s.dkw_radius_always(500, 0.05)
+    assert anytime.dkw_radius(500, 0.05) < anytime.dkw_radius_from(500, 0.05, 100) < anytime.dkw_radius_always(500, 0.05)
     with pytest.raises(ValueError, match="start"):
-        s.dkw_radius_from(99, 0.05, 100)
+        anytime.dkw_radius_from(99, 0.05, 100)
     with pytest.raises(ValueError, match="factor"):
-        s.dkw_radius_from(200, 0.05, 100, factor=0.7)
+        anytime.dkw_radius_from(200, 0.05, 100, factor=0.7)
 
 
 def test_the_interval_of_a_share_covers_the_ends() -> None:
-    assert s.jeffreys_interval(0, 50, 0.05)[0] == 0.0
-    assert s.jeffreys_interval(50, 50, 0.05)[1] == 1.0
-    low, high = s.jeffreys_interval(25, 50, 0.05)
+    assert anytime.jeffreys_interval(0, 50, 0.05)[0] == 0.0
+    assert anytime.jeffreys_interval(50, 50, 0.05)[1] == 1.0
+    low, high = anytime.jeffreys_interval(25, 50, 0.05)
     assert low < 0.5 < high
     assert low == pytest.approx(1 - high)
 
@@ -297,7 +299,7 @@ def test_the_interval_of_a_share_covers_the_ends() -> None:
 def test_bets_have_mean_one_when_nothing_changed() -> None:
     """The e-value property: summed over all outcomes with their chances under the null."""
     chances = stats.binom.pmf(np.arange(41), 40, 0.1)
-    for log_e in (lambda k: s.bernoulli_log_e(k, 40, 0.1, 0.3), lambda k: s.jeffreys_log_e(k, 40, 0.1)):
+    for log_e in (lambda k: anytime.bernoulli_log_e(k, 40, 0.1, 0.3), lambda k: anytime.jeffreys_log_e(k, 40, 0.1)):
         assert sum(c * math.exp(log_e(k)) for k, c in enumerate(chances)) == pytest.approx(1.0)
 
 
@@ -308,7 +310,7 @@ def test_false_alarms_stay_within_the_deposits() -> None:
     alarms, account = 0, np.zeros(runs)
     for _ in range(windows):
         hits = generator.binomial(50, 0.1, size=runs)
-        log_bets = np.array([s.bernoulli_log_e(k, 50, 0.1, 0.15) for k in hits])
+        log_bets = np.array([anytime.bernoulli_log_e(k, 50, 0.1, 0.15) for k in hits])
         account = evidence.advance(account, log_bets, deposit)
         alarms += int((account >= 1).sum())
         account[account >= 1] = 0.0

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from ct_daemon.codec import decode, encode
-from ct_daemon.drift.statistics import psi
+from ct_daemon.drift.distances import psi
 from ct_daemon.triggers.concept_drift import CHI_SQUARE_999, ConceptDrift, ks_noise, psi_noise
 from ct_daemon.types import (
     ColumnKind,
