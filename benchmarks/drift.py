@@ -48,7 +48,12 @@ def main() -> None:
         save(found, RESULTS)
     if whole or chosen.save:
         RESULTS.with_suffix(".svg").write_text(picture(found), encoding="utf-8")
-    print(json.dumps(found, indent=1) if chosen.json else f"\n{plain(found)}")
+    if chosen.json:
+        print(json.dumps(found, indent=1))
+    elif chosen.quick:
+        print("\nA tenth of the rows, few runs: not to be held against the goals.")
+    else:
+        print(f"\n{plain(found)}")
 
 
 def arguments() -> argparse.Namespace:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
-from ct_daemon import compare, profile
+from ct_daemon import compare, load_profile, profile, save_profile
 
 KERNEL = "CT_DAEMON_KERNEL"
 """The environment variable that picks a kernel."""
@@ -14,7 +15,8 @@ KERNEL = "CT_DAEMON_KERNEL"
 
 def kernels() -> list[str]:
     """Those that this installation has, the one that is always there first."""
-    return ["numpy", "numba"] if find_spec("numba") else ["numpy"]
+    compiled = find_spec("ct_daemon.scan.kernel") and find_spec("numba")
+    return ["numpy", "numba"] if compiled else ["numpy"]
 
 
 def environment(kernel: str) -> dict[str, str]:
@@ -25,6 +27,12 @@ def environment(kernel: str) -> dict[str, str]:
 def baseline_of(data: Any) -> Any:
     """A baseline."""
     return profile(data)
+
+
+def stored(baseline: Any, path: Path) -> Any:
+    """The baseline as it comes back from a file."""
+    save_profile(baseline, path)
+    return load_profile(path)
 
 
 def window_of(data: Any, baseline: Any) -> Any:
@@ -41,8 +49,7 @@ def report_of(baseline: Any, window: Any) -> Any:
 
 def statistics_of(report: Any, name: str) -> dict[str, tuple[float, float]]:
     """One statistic by column: value, and the bound on its error."""
-    return {
-        score.column: (score.statistics[name].value, score.statistics[name].error or 0.0)
-        for score in report.columns
-        if name in score.statistics and score.statistics[name].value is not None
+    found = {
+        column: score.statistics[name] for column, score in report.columns.items() if name in score.statistics
     }
+    return {column: (one.value, one.error or 0.0) for column, one in found.items() if one.value is not None}

@@ -31,32 +31,26 @@ def columns_of(path: str) -> tuple[list[str], list[Any]]:
     return read.column_names, [column.chunk(0) for column in read.columns]
 
 
-def given(data: Any) -> Any:
-    """Arrays in memory become a table without a copy; that counts."""
-    return pa.table(data) if isinstance(data, dict) else data
-
-
 if SPEC["form"] == "frame":
     import pandas as pd
 elif SPEC["form"] == "arrays":
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
 BASELINE = loaded(SPEC["baseline"]) if "window" in SPEC else None
 WINDOW = loaded(SPEC["window"]) if "window" in SPEC else None
-STORED = door.baseline_of(given(loaded(SPEC["baseline"])))
+STORED = door.stored(door.baseline_of(loaded(SPEC["baseline"])), Path(SPEC["baseline"]).with_suffix(".json"))
 PARTS: list[Any] = []
 
 
 def window() -> Any:
     """Against a baseline that was made before."""
-    return door.report_of(STORED, door.window_of(given(WINDOW), STORED))
+    return door.report_of(STORED, door.window_of(WINDOW, STORED))
 
 
 def both() -> Any:
     """The baseline as well."""
-    made = door.baseline_of(given(BASELINE))
-    return door.report_of(made, door.window_of(given(WINDOW), made))
+    made = door.baseline_of(BASELINE)
+    return door.report_of(made, door.window_of(WINDOW, made))
 
 
 def look(report: Any) -> dict[str, Any]:
