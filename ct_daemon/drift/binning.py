@@ -1,7 +1,7 @@
 """Cells: how the values of a column are counted. They are frozen from the baseline alone, so that nothing in a
 window (one outlier, say) can move them.
 
-A numeric column has up to 1,023 *edges* e0 < e1 < ... < eE, all finite. Cells are right-closed, and each infinity has
+A numeric column has up to 1,087 *edges* e0 < e1 < ... < eE, all finite. Cells are right-closed, and each infinity has
 one of its own::
 
     -inf | (-inf, e0] | (e0, e1] | ... | (eE-1, eE] | (eE, inf) | +inf        E + 3 cells for E edges
@@ -26,10 +26,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ct_daemon.drift.grid import Grid
-from ct_daemon.drift.places import Bools, Floats, Ints, PlaceMap
+from ct_daemon.drift.places import Bools, Floats, Ints, PlaceMap, just_above
 from ct_daemon.types import ColumnKind
 
-MAX_EDGES = 1023
+MAX_EDGES = 1087
 COARSE_PARTS = 10
 MAX_CATEGORIES = 200
 COARSE_CATEGORIES = 20
@@ -85,7 +85,7 @@ class NumericCells:
         """Cells that can hold one value only. Shape (E + 3,)."""
         out = np.zeros(len(self), dtype=np.bool_)
         out[[0, -1]] = True
-        out[2:-2] = np.nextafter(self.edges[:-1], np.inf) == self.edges[1:]
+        out[2:-2] = just_above(self.edges[:-1]) == self.edges[1:]
         return out
 
     @cached_property
@@ -167,8 +167,9 @@ class CategoryCells:
 Cells = NumericCells | CategoryCells
 
 
-def category_cells(counts: Mapping[str, int]) -> CategoryCells:
-    """Cells for a baseline column from how often each category occurs: the 200 most frequent whose names fit."""
+def category_cells(counts: Mapping[str, int], *, more: bool = False) -> CategoryCells:
+    """Cells for a baseline column from how often each category occurs: the 200 most frequent whose names fit. `more`
+    tells that there are categories that `counts` does not list."""
     seen = [name for name, count in counts.items() if count > 0]
     ranked = sorted(seen, key=lambda name: (-counts[name], name))
     kept: list[str] = []
@@ -180,7 +181,7 @@ def category_cells(counts: Mapping[str, int]) -> CategoryCells:
         if size <= room:
             kept.append(name)
             room -= size
-    return CategoryCells(categories=tuple(kept), folded=len(kept) < len(seen))
+    return CategoryCells(categories=tuple(kept), folded=more or len(kept) < len(seen))
 
 
 def _number(value: float) -> str:

@@ -47,8 +47,8 @@ def compare(baseline: Profile, window: Profile, min_rows: int = 50) -> DriftRepo
         - js: Jensen-Shannon distance, base 2, over the same cells. total_variation: over the same cells.
         - ks (numeric, datetime): with p-value, critical value and a bound on the error, which is 0
           where both sides are discrete, or have kept their values.
-        - wasserstein (numeric, datetime): of the finite values, in spreads of the baseline (distance of the
-          quartiles / 1.349, or the standard deviation), with a bound on the error.
+        - wasserstein (numeric, datetime): of the finite values without 0.1 % of the rows at both ends, in spreads
+          of the baseline (distance of the quartiles / 1.349, or the standard deviation), with a bound on the error.
         - outside (numeric, datetime): share beyond the baseline's smallest and largest value.
         - chi_square (categorical, boolean): over the same cells as psi; the effect is Cramér's V.
         - unseen (categorical, boolean): share of categories that the baseline does not have, with a bound on the

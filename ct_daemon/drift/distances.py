@@ -137,16 +137,19 @@ def ks_from_counts(base: Ints, window: Ints, points: Bools, slack: Floats | floa
 
 def ks_of_gaps(found: Gaps, points: Bools, slack: Floats | float = 0.0) -> Bounded:
     """`ks_from_counts` from the gaps."""
-    value = np.maximum(found.after.max(axis=-1), -found.after.min(axis=-1))
+    value = np.maximum(found.after.max(axis=-1), -found.after.min(axis=-1)) + 0.0
     within = np.where(points, 0.0, found.widest).max(axis=-1)
     # A rounding error at most: the sums are exact, each share is rounded once.
     error = np.where(within > value, within - value + 1e-15, 0.0) + slack
     return Bounded(np.asarray(value), np.asarray(error))
 
 
-def gaps(base: Ints, window: Ints) -> Gaps:
-    """From cumulative counts of shape (..., K). A side without rows has the distribution function 0."""
+def gaps(base: Ints, window: Ints, trim: float = 0.0) -> Gaps:
+    """From cumulative counts of shape (..., K). A side without rows has the distribution function 0; `trim` clips
+    both to [trim, 1 - trim]."""
     F, G = _from_zero(base), _from_zero(window)
+    if trim:
+        F, G = np.clip(F, trim, 1 - trim), np.clip(G, trim, 1 - trim)
     gap = F - G
     up, down = F[..., 1:] - F[..., :-1], G[..., 1:] - G[..., :-1]
     rises = up + down

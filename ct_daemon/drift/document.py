@@ -213,7 +213,7 @@ def _map(name: str, document: object) -> PlaceMap:
     if isinstance(document, list) and document[:1] == ["affine"] and len(document) == 4:
         centre, scale, shift = _numbers(document[1:], name)
         _expect(
-            1e-300 < scale < 1e300 and abs(shift) <= PLACES, f"the map of column {name!r} is out of range"
+            1e-307 < scale < 1e300 and abs(shift) <= PLACES, f"the map of column {name!r} is out of range"
         )
         return Affine(centre=centre, scale=scale, shift=shift)
     if isinstance(document, list) and document[:1] == ["logarithmic"] and len(document) == 3:
@@ -303,7 +303,7 @@ def _unpacked_counts(text: object, name: str) -> Ints:
 
 
 def _whole_numbers(value: object, name: str) -> tuple[int, ...]:
-    if not isinstance(value, list) or not all(type(item) is int and 0 <= item < 2**62 for item in value):
+    if not isinstance(value, list) or not all(type(item) is int and 0 <= item < 2**63 for item in value):
         raise ValueError(f"{name!r} has something that is not a count")
     return tuple(value)
 

@@ -5,7 +5,9 @@ edges are put where counting is quick, at the ends of the places of an affine ma
 
 - the cuts k/10 and k/20 are the linearly interpolated quantiles themselves, where all values are known;
 - a value that makes up more than 2/1000 of the rows, or any value when there are few, gets a point cell;
-- where the map is too coarse (long tails, far clusters), the quantiles of the sample are edges.
+- where the map is too coarse (long tails, far clusters), the quantiles of the sample are edges;
+- beyond the outermost quantiles edges double their distance, up to the extremes: one far value in the baseline must
+  not leave a cell in which anything can hide.
 """
 
 from __future__ import annotations
@@ -17,12 +19,16 @@ import numpy as np
 
 from ct_daemon.drift.binning import COARSE_PARTS, MAX_EDGES, NumericCells
 from ct_daemon.drift.grid import Grid, Tally
-from ct_daemon.drift.places import PLACES, Affine, Floats, Ints, PlaceMap, map_for
+from ct_daemon.drift.places import PLACES, Affine, Floats, Ints, PlaceMap, just_above, just_below, map_for
 
 SAMPLE = 1 << 15
 """Up to so many values all are looked at, and cuts are exact; of more, a sample tells how to count."""
 PARTS = 1000
 CUT_PARTS = 2 * COARSE_PARTS
+DOUBLINGS = 30
+"""So many edges a side follow the outermost quantile; the last is a thousand million times as far out."""
+_CUTS = np.arange(1, CUT_PARTS) * (PARTS // CUT_PARTS) - 1
+"""Which of the quantiles are cuts."""
 MAX_POINTS = 500
 """With so many distinct values or fewer, each has a point cell."""
 
@@ -68,6 +74,12 @@ class Draft:
         return Tally(grid=Grid(self.forced, self.place_map), centre=self.centre, by_place=True)
 
     @property
+    def outermost(self) -> tuple[float, float]:
+        """The first and the last quantile of the sample."""
+        targets = _order_statistics(self.sample, PARTS) if self.sample.size else np.zeros(1)
+        return float(targets[0]), float(targets[-1])
+
+    @property
     def centre(self) -> float:
         """The sample's median; 0 without any."""
         return float(self.sample[self.sample.size // 2]) if self.sample.size else 0.0
@@ -86,6 +98,7 @@ def draft_for(sample: Floats, *, whole: bool) -> Draft:
     places = place_map.places(targets, np.empty(targets.size))
     crowded = np.bincount(places, minlength=PLACES)[places] > 2
     forced = np.union1d(targets[crowded], _around(often))
+    forced = np.union1d(forced, _tails(place_map, targets))
     return Draft(place_map=place_map, forced=forced, sample=sample, whole=whole)
 
 
@@ -99,26 +112,38 @@ def cells_of(draft: Draft, tally: Tally) -> NumericCells:
     """
     if not tally.finite:
         return EMPTY
-    place, ends, counts = tally.steps
-    upto = np.cumsum(counts)
-    cuts = (
-        quantile_cuts(draft.sample, CUT_PARTS)
-        if draft.whole
-        else _ends_at(draft, upto, place, ends, np.arange(1, CUT_PARTS) / CUT_PARTS, tally.high)
-    )
-    ten = np.unique(cuts[1::2])
     make = partial(NumericCells, centre=draft.centre, place_map=draft.place_map)
     if tally.low == tally.high:
         return make(edges=_around(np.array([tally.low])), cuts=np.array([tally.low]))
-    bounds = _bounds(draft.place_map, tally.low, tally.high)
-    fixed = np.union1d(np.union1d(cuts, bounds), _around_points(draft.forced))
-    for parts in (PARTS, PARTS // 2, PARTS // 4):
-        shares = np.arange(1, parts) / parts
-        edges = np.union1d(fixed, _ends_at(draft, upto, place, ends, shares, tally.high))
+    low, high, quantiles = _ends(draft, tally)
+    cuts = quantile_cuts(draft.sample, CUT_PARTS) if draft.whole else quantiles[_CUTS]
+    tails = draft.forced[(draft.forced < draft.outermost[0]) | (draft.forced > draft.outermost[1])]
+    fixed = np.concatenate([cuts, tails, _around_points(draft.forced), [low, high]])
+    for fewer in (1, 2, 4, PARTS):
+        edges = np.unique(np.concatenate([fixed, quantiles[fewer - 1 :: fewer]]))
+        edges = edges[(edges >= low) & (edges <= high) & np.isfinite(edges)]
         if edges.size <= MAX_EDGES:
             break
-    edges = edges if edges.size <= MAX_EDGES else fixed[:MAX_EDGES]
-    return make(edges=edges, cuts=ten)
+    return make(edges=edges, cuts=np.unique(cuts[1::2]))
+
+
+def _ends(draft: Draft, tally: Tally) -> tuple[float, float, Floats]:
+    """The outer edges, and the ends of the steps in which the quantiles are reached, shape (PARTS - 1,).
+
+    Nothing of the baseline lies at or below the first outer edge (-inf if no float is left), or above the second.
+    They are clean ones if there are any near.
+    """
+    place, ends, counts = tally.steps
+    upto = np.cumsum(counts)
+    step = np.searchsorted(upto, np.ceil(np.arange(1, PARTS) * upto[-1] / PARTS).astype(np.int64))
+    lowest, highest = draft.place_map.places(np.array([tally.low, tally.high]), np.empty(2)).tolist()
+    wanted = np.unique(np.append(place[step], [lowest - 1, highest]))
+    wanted = wanted[(wanted >= 0) & (wanted < PLACES - 1)]
+    last = np.full(PLACES + 1, tally.high)
+    last[wanted] = draft.place_map.last(wanted)
+    last[-1] = just_below(np.array([tally.low]))[0]  # where there is no place before
+    forced = np.append(draft.forced, 0.0)[ends[step]]
+    return float(last[lowest - 1]), float(last[highest]), np.where(ends[step] >= 0, forced, last[place[step]])
 
 
 def counts_of(draft: Draft, tally: Tally, cells: NumericCells) -> Ints:
@@ -142,43 +167,34 @@ def counts_of(draft: Draft, tally: Tally, cells: NumericCells) -> Ints:
     return np.diff(reached, prepend=0, append=tally.finite).astype(np.int64)
 
 
+def _tails(place_map: PlaceMap, targets: Floats) -> Floats:
+    """Edges beyond the outermost quantiles, each twice as far from there as the one before; clean ones if there are
+    any near."""
+    first, middle, last = targets[0], targets[targets.size // 2], targets[-1]
+    with np.errstate(over="ignore"):
+        out = np.exp2(np.arange(DOUBLINGS))
+        edges = np.concatenate([first - (middle - first) * out, last + (last - middle) * out])
+    edges = edges[np.isfinite(edges)]
+    places = place_map.places(edges, np.empty(edges.size))
+    inner = (places > 0) & (places < PLACES - 1)
+    edges[inner] = place_map.last(places[inner])
+    return np.unique(edges + 0.0)
+
+
 def _order_statistics(values: Floats, parts: int) -> Floats:
     return values[np.ceil(np.arange(1, parts) * values.size / parts).astype(np.int64) - 1]
 
 
 def _around(values: Floats) -> Floats:
     """Both edges of the point cell of each value."""
-    below = np.nextafter(values, -np.inf)
+    below = just_below(values)
     return np.union1d(below[np.isfinite(below)], values)
 
 
 def _around_points(edges: Floats) -> Floats:
     """Of the edges, those of point cells."""
-    first = np.flatnonzero(np.nextafter(edges[:-1], np.inf) == edges[1:])
+    first = np.flatnonzero(just_above(edges[:-1]) == edges[1:])
     return edges[np.union1d(first, first + 1)]
-
-
-def _bounds(place_map: PlaceMap, low: float, high: float) -> Floats:
-    """The outer edges: nothing of the baseline lies at or below the first, or above the second. Clean ones if there
-    are any near."""
-    first, last = place_map.places(np.array([low, high]), np.empty(2))
-    below = place_map.last(np.array([first - 1]))[0] if first > 0 else np.nextafter(low, -np.inf)
-    above = place_map.last(np.array([last]))[0] if last < PLACES - 1 else high
-    bounds = np.array([below, above])
-    return bounds[np.isfinite(bounds)]
-
-
-def _ends_at(draft: Draft, upto: Ints, place: Ints, ends: Ints, shares: Floats, highest: float) -> Floats:
-    """The ends of the steps in which these shares of the values are reached."""
-    step = np.searchsorted(upto, np.ceil(shares * upto[-1]).astype(np.int64), side="left")
-    out = np.full(step.size, highest)
-    edge, at = ends[step], place[step]
-    out[edge >= 0] = draft.forced[edge[edge >= 0]]
-    inner = (edge < 0) & (at < PLACES - 1)
-    if inner.any():
-        places, back = np.unique(at[inner], return_inverse=True)
-        out[inner] = draft.place_map.last(places)[back]
-    return out
 
 
 def numeric_cells(values: Floats) -> NumericCells:

@@ -17,14 +17,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ct_daemon.drift.places import PLACES, Floats, Ints, PlaceMap
+from ct_daemon.drift.places import PLACES, Floats, Ints, PlaceMap, just_above
 
 CHUNK = 1 << 16
 """Values are counted in pieces of so many, which stay in the processor's cache."""
 FEW = 1 << 12
 """Fewer values are cheaper sorted than looked up."""
 
-SAMPLE_ROWS = 4_000
+SAMPLE_ROWS = 3_000
 """So many values or fewer are kept as they are, so that KS can be exact; a column's document has room for them."""
 
 
@@ -42,7 +42,7 @@ class Grid:
     def __init__(self, edges: Floats, place_map: PlaceMap) -> None:
         self.edges, self.map = edges, place_map
         place = self.places(edges)
-        unclean = (self.places(np.nextafter(edges, np.inf)) == place) | (place == PLACES - 1)
+        unclean = (self.places(just_above(edges)) == place) | (place == PLACES - 1)
         inside = np.bincount(place, minlength=PLACES)
         self.before = (np.cumsum(inside) - inside).astype(np.int32)
         """By place: edges in earlier places, which is the cell of a place that is not split."""
@@ -71,7 +71,7 @@ class Grid:
         self._many = edges > 2
         self.nth_split = np.zeros(PLACES if self.any_split else 0, dtype=np.int32)
         self.nth_split[self.splits] = np.arange(self.splits.size)
-        pair = (edges == 2) & (np.nextafter(self._first, np.inf) == self._second)
+        pair = (edges == 2) & (just_above(self._first) == self._second)
         self.mostly_points = bool(pair.any()) and 2 * int(pair.sum()) >= pair.size
         self.point = np.full(PLACES if self.mostly_points else 0, np.nan)
         """By place: the one value that it is about, when it is split by the two edges around that value."""
@@ -172,7 +172,7 @@ class Tally:
         ends = self.grid.places(np.array([low, high]))
         places = self.grid.map.places(values, work, clip=bool(ends[0] == 0 or ends[1] == PLACES - 1))
         counts = np.bincount(places, minlength=PLACES)
-        if self.grid.any_split:
+        if self.grid.any_split and counts[self.grid.splits].any():
             self._split(values, places, counts)
         self._table = counts if self._table is None else np.add(self._table, counts, out=self._table)
 

@@ -11,7 +11,6 @@ from ct_daemon.drift import significance
 from ct_daemon.drift.binning import NumericCells
 from ct_daemon.drift.distances import (
     Bounded,
-    Gaps,
     gaps,
     js_distance,
     ks_from_values,
@@ -27,6 +26,8 @@ from ct_daemon.drift.wasserstein import Extremes, Side, grid_spread, wasserstein
 from ct_daemon.types import Statistic
 
 STATISTICS = ("psi", "ks", "js", "total_variation", "wasserstein", "outside")
+TRIM = 0.001
+"""This share of the rows at both ends does not count in the Wasserstein distance: one far row must not move it."""
 CLEAR = 2.0
 """One side of the gap between two distribution functions is so many times the other: they went one way."""
 
@@ -48,7 +49,7 @@ def compare_numeric(pairs: Sequence[Pair]) -> list[Found]:
         _ks(_exact_where_possible(pairs, ks_of_gaps(found, points, slack)), n, m),
         [Statistic(value=value) for value in js_distance(coarse, coarse_window).tolist()],
         [Statistic(value=value) for value in total_variation(coarse, coarse_window).tolist()],
-        _wasserstein(marks, points, sides, _finite_gaps(found, sides), spread, slack),
+        _wasserstein(marks, points, sides, spread, slack),
         [Statistic(value=value) for value in (_outside(base, window) / m).tolist()],
     ]
     moved = moved_cells(
@@ -144,26 +145,18 @@ def _wasserstein(
     marks: Floats,
     points: Bools,
     sides: tuple[Side, Side],
-    found: Gaps | None,
     spread: Floats,
     slack: Floats,
 ) -> list[Statistic]:
     """In spreads of the baseline."""
     if marks.shape[1] == 0:
         return [Statistic(value=None, reason="no_spread") for _ in marks]
-    distance = wasserstein_from_counts(marks, points, *sides, slack, found)
+    distance = wasserstein_from_counts(marks, points, *sides, slack, TRIM)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         values, errors = distance.value / spread, distance.error / spread
     some = sides[1].finite[:, -1] > 0
     numbers = zip(*(a.tolist() for a in (values, errors, spread, some)), strict=True)
     return [_or_why(*four) for four in numbers]
-
-
-def _finite_gaps(found: Gaps, sides: tuple[Side, Side]) -> Gaps | None:
-    """Those of all cells, where no value is infinite; else they have to be made anew."""
-    if any(side.total[:, 0].any() or (side.total[:, -1] > side.total[:, -2]).any() for side in sides):
-        return None
-    return Gaps(*(part[:, 1:-1] for part in found))
 
 
 def _or_why(value: float, error: float, spread: float, some: bool) -> Statistic:

@@ -23,6 +23,7 @@ PLACES = 1 << 14
 _TWO_52 = 2.0**52
 """Adding it rounds a float of moderate size to an integer, which then lies in the last bits."""
 _TWO_52_BITS = int(np.float64(_TWO_52).view(np.int64))
+_LARGEST_BITS = int(np.finfo(np.float64).max.view(np.int64))
 _MAX_SCALE = 1e290
 _SIGN = np.uint64(1 << 63)
 _ROOM = 0.75 * PLACES
@@ -67,23 +68,27 @@ class Affine:
 
     def last(self, places: Ints) -> Floats:
         """See `PlaceMap`. By bisection among the floats, from a guess that is nearly right."""
-        guess = self.centre + (places + 0.5 - self.shift) / self.scale
-        margin = 8 * np.finfo(np.float64).eps * (np.abs(guess) + abs(self.centre))
-        low, high = _keys(guess - margin), _keys(guess + margin)
-        low = np.where(self._place_of(low) > places, _LOWEST, low)
-        high = np.where(self._place_of(high) <= places, _HIGHEST, high)
-        while True:
+        largest = np.finfo(np.float64).max
+        with np.errstate(over="ignore", invalid="ignore"):
+            guess = self.centre + (places + 0.5 - self.shift) / self.scale
+            margin = 8 * np.finfo(np.float64).eps * (np.abs(guess) + abs(self.centre))
+            ends = [np.nan_to_num(np.clip(x, -largest, largest)) for x in (guess - margin, guess + margin)]
+            low, high = (_keys(end) for end in ends)
+            limit = _TWO_52 + places
+            low = np.where(self._rounded(low) > limit, _LOWEST, low)
+            high = np.where(self._rounded(high) <= limit, _HIGHEST, high)
             wide = np.flatnonzero(high - low > 1)
-            if not wide.size:
-                return _floats(low)
-            middle = low[wide] + (high[wide] - low[wide]) // np.uint64(2)
-            below = self._place_of(middle) <= places[wide]
-            low[wide] = np.where(below, middle, low[wide])
-            high[wide] = np.where(below, high[wide], middle)
+            while wide.size:
+                middle = low[wide] + (high[wide] - low[wide]) // np.uint64(2)
+                below = self._rounded(middle) <= limit[wide]
+                low[wide[below]] = middle[below]
+                high[wide[~below]] = middle[~below]
+                wide = wide[high[wide] - low[wide] > 1]
+        return _floats(low)
 
-    def _place_of(self, keys: npt.NDArray[np.uint64]) -> Ints:
-        values = _floats(keys)
-        return self.places(values, np.empty_like(values))
+    def _rounded(self, keys: npt.NDArray[np.uint64]) -> Floats:
+        """The place of each value plus 2**52; beyond the ends, beyond them."""
+        return np.asarray((_floats(keys) - self.centre) * self.scale + (self.shift + _TWO_52))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +109,19 @@ class Logarithmic:
 
     def last(self, places: Ints) -> Floats:
         """See `PlaceMap`."""
-        return (((places + 1) << self.shift) + (self.first - 1)).view(np.float64)
+        return np.minimum(((places + 1) << self.shift) + (self.first - 1), _LARGEST_BITS).view(np.float64)
+
+
+def just_above(values: Floats) -> Floats:
+    """The next larger float of each; infinite after the largest."""
+    with np.errstate(over="ignore"):
+        return np.asarray(np.nextafter(values, np.inf))
+
+
+def just_below(values: Floats) -> Floats:
+    """The next smaller float of each; infinite before the smallest."""
+    with np.errstate(over="ignore"):
+        return np.asarray(np.nextafter(values, -np.inf))
 
 
 def map_for(ordered: Floats, targets: Floats) -> PlaceMap:
@@ -139,8 +156,7 @@ def map_for(ordered: Floats, targets: Floats) -> PlaceMap:
 
 def _affine(first: float, last: float, centre: float) -> Affine:
     half = last / 2 - first / 2
-    scale = _ROOM / 2 / half if half > (PLACES / _MAX_SCALE) else _MAX_SCALE
-    scale = max(scale, 1 / _MAX_SCALE)
+    scale = _ROOM / 2 / half if half > PLACES / _MAX_SCALE else _MAX_SCALE
     start = (first - centre) * scale
     margin = (PLACES - _ROOM) / 2
     return Affine(centre=centre, scale=scale, shift=margin - start if math.isfinite(start) else PLACES / 2)

@@ -43,7 +43,7 @@ def wasserstein_from_counts(
     base: Side,
     window: Side,
     slack: Floats | float = 0.0,
-    found: Gaps | None = None,
+    trim: float = 0.0,
 ) -> Bounded:
     """First Wasserstein (earth mover's) distance, the integral of abs(F - G), as far as fine counts tell.
 
@@ -56,8 +56,10 @@ def wasserstein_from_counts(
         Their extremes bound the outermost finite cells.
     slack : array of float, shape (...)
         How far F - G may be from that of the rows, see `distances.ks_from_counts`.
-    found : Gaps, optional
-        Those of the finite cells, where they are at hand.
+    trim : float
+        This share of the rows is left out at both ends of both sides, so that single far values don't count: the
+        integral is that of abs(clip(F) - clip(G)), with shares clipped to [trim, 1 - trim], or of the distance of
+        the quantiles between these two.
 
     Returns
     -------
@@ -69,13 +71,13 @@ def wasserstein_from_counts(
     """
     left = np.fmin(marks[..., 0], np.fmin(base.ends.low, window.ends.low))
     right = np.fmax(marks[..., -1], np.fmax(base.ends.high, window.ends.high))
-    found = gaps(base.finite, window.finite) if found is None else found
+    found = gaps(base.finite, window.finite, trim)
     with np.errstate(over="ignore", invalid="ignore"):
         widths = np.diff(_bounded(marks, left, right), axis=-1)
         widths[points[..., 1:-1]] = 0.0
         inner = _integrals(widths[..., 1:-1], Gaps(*(part[..., 1:-1] for part in found)))
-        first = _integrals(widths[..., :1], _outer(base, window, left, lowest=True))
-        last = _integrals(widths[..., -1:], _outer(base, window, right, lowest=False))
+        first = _integrals(widths[..., :1], _outer(base, window, left, trim, lowest=True))
+        last = _integrals(widths[..., -1:], _outer(base, window, right, trim, lowest=False))
         value, least, most = (sum(parts) for parts in zip(inner, first, last, strict=True))
         error = np.maximum(most - value, value - least)
         # The shares are rounded once each, and so are the sums.
@@ -90,10 +92,11 @@ def _bounded(marks: Floats, left: Floats, right: Floats) -> Floats:
     return np.concatenate([left[..., None], marks, right[..., None]], axis=-1)
 
 
-def _outer(base: Side, window: Side, end: Floats, *, lowest: bool) -> Gaps:
+def _outer(base: Side, window: Side, end: Floats, trim: float, *, lowest: bool) -> Gaps:
     """The gaps over an outermost finite cell, (..., 1). The row that is the extreme itself lies at the very end, and
     the rest between it and the mark."""
-    (f0, f1), (g0, g1) = (_outer_shares(side, end, lowest=lowest) for side in (base, window))
+    shares = (_outer_shares(side, end, lowest=lowest) for side in (base, window))
+    (f0, f1), (g0, g1) = (tuple(np.clip(share, trim, 1 - trim) for share in pair) for pair in shares)
     parts = (f0 - g0, f1 - g1, np.maximum(f1 - g0, g1 - f0), f1 - f0 + g1 - g0)
     return Gaps(*(part[..., None] for part in parts))
 

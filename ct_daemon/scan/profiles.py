@@ -189,7 +189,7 @@ def _group(
                 again[name] = _empty(kind, cells)
         else:
             counted = names[name]
-            categories = category_cells(counted.counts)
+            categories = category_cells(counted.counts, more=counted.error > 0)
             if counted.error:
                 again[name] = _empty(kind, categories)
             else:

@@ -57,7 +57,8 @@ def profile_stream(reader: pa.RecordBatchReader) -> Profile:
         if name in numbers:
             columns[name] = numbers[name].finish(kind)
         elif name in names:
-            columns[name] = name_column(names[name], category_cells(names[name].counts), kind, rows)
+            cells = category_cells(names[name].counts, more=names[name].error > 0)
+            columns[name] = name_column(names[name], cells, kind, rows)
         else:
             reason = "unsupported" if kind is ColumnKind.UNSUPPORTED else "baseline_empty"
             columns[name] = uncounted_column(kind, reason)

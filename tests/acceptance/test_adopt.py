@@ -17,7 +17,7 @@ import pytest
 from sklearn.dummy import DummyClassifier
 
 from ct_daemon import load_champion
-from ct_daemon.scan.profiles import load_baseline
+from ct_daemon.scan.stored import load_baseline
 from ct_daemon.testing import drop, rows
 from tests.acceptance.rig import CONFIG, REPOSITORY, Rig
 from tests.acceptance.test_own_trainers import config, example, right, with_program

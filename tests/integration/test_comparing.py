@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from ct_daemon.errors import ArtifactError, ContractError, SourceError, StateError
-from ct_daemon.scan.profiles import load_baseline
+from ct_daemon.scan.stored import load_baseline
 from ct_daemon.workers.comparing import compare
 from tests.integration.rig import COLUMNS, comparison, rows, without
 

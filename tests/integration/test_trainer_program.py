@@ -26,7 +26,7 @@ from ct_daemon.dataset.snapshots import load_rows
 from ct_daemon.errors import CtDaemonError, TrainingError
 from ct_daemon.manifests import check_version, publish
 from ct_daemon.protocols import TrainResult, TrainSpec, VersionFiles
-from ct_daemon.scan.profiles import load_baseline
+from ct_daemon.scan.stored import load_baseline
 from ct_daemon.training import making
 from ct_daemon.types import BatchKind, ColumnKind, Columns, Contract, Quality, SnapshotPart, Task
 from ct_daemon.workers.judging import evaluate

@@ -15,7 +15,9 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from ct_daemon.drift import anytime, distances, evidence, kolmogorov, significance
-from ct_daemon.drift.binning import NumericCells, ordered, quantile_edges
+from ct_daemon.drift.binning import NumericCells, ordered
+from ct_daemon.drift.edges import quantile_cuts
+from ct_daemon.drift.places import Affine
 from ct_daemon.evaluation.expected import expected_accuracy
 
 
@@ -84,8 +86,10 @@ def account_case(log_e: list[float], deposit: float) -> dict[str, Any]:
 
 
 def bins_case(ref: list[float], bins: int, a: list[float], b: list[float]) -> dict[str, Any]:
-    cuts = quantile_edges(ordered(ref), bins)
-    cells = NumericCells(edges=tuple(cuts.tolist()), cuts=tuple(cuts.tolist()))
+    cuts = np.unique(quantile_cuts(ordered(ref), bins))
+    cells = NumericCells(
+        edges=cuts, cuts=cuts, centre=0.0, place_map=Affine(centre=0.0, scale=1.0, shift=5.0)
+    )
     one, two, base = (cells.coarse(cells.count(ordered(x))) for x in (a, b, ref))
     counts = {"ref_counts": base, "a": one, "b": two, "a_plus_b": one + two}
     return {"edges": cuts.tolist()} | {name: value.tolist() for name, value in counts.items()}
@@ -117,7 +121,11 @@ PINNED: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ),
     (
         "psi_zero_cell",
-        {"psi_pseudo_half": distances.psi(np.array([500, 300, 150, 50, 0]), np.array([480, 300, 160, 40, 20]))},
+        {
+            "psi_pseudo_half": distances.psi(
+                np.array([500, 300, 150, 50, 0]), np.array([480, 300, 160, 40, 20])
+            )
+        },
         {"psi_pseudo_half": 0.07774271416108162},
     ),
     (
@@ -201,7 +209,9 @@ def test_every_shared_case(shared: Path) -> None:
     solvers = {
         "ks_two_sample": lambda x, y: ks_case(_sequence(x), _sequence(y)),
         "distances_from_counts": counts_case,
-        "psi_zero_cell": lambda base, window: {"psi_pseudo_half": distances.psi(np.array(base), np.array(window))},
+        "psi_zero_cell": lambda base, window: {
+            "psi_pseudo_half": distances.psi(np.array(base), np.array(window))
+        },
         "dkw": lambda n, alpha: dkw_case(n, alpha),
         "bernoulli_e": bernoulli_case,
         "sr_account": account_case,
@@ -272,7 +282,9 @@ def test_p_values_of_samples_without_change_are_uniform() -> None:
     generator = np.random.default_rng(11)
     found = np.array(
         [
-            kolmogorov.ks_p_value(distances.ks_from_values(*(ordered(generator.random(n)) for n in (80, 120))), 80, 120)
+            kolmogorov.ks_p_value(
+                distances.ks_from_values(*(ordered(generator.random(n)) for n in (80, 120))), 80, 120
+            )
             for _ in range(1000)
         ]
     )
@@ -281,7 +293,11 @@ def test_p_values_of_samples_without_change_are_uniform() -> None:
 
 
 def test_the_always_valid_radius_is_wider_and_refuses_what_the_theorem_does_not_cover() -> None:
-    assert anytime.dkw_radius(500, 0.05) < anytime.dkw_radius_from(500, 0.05, 100) < anytime.dkw_radius_always(500, 0.05)
+    assert (
+        anytime.dkw_radius(500, 0.05)
+        < anytime.dkw_radius_from(500, 0.05, 100)
+        < anytime.dkw_radius_always(500, 0.05)
+    )
     with pytest.raises(ValueError, match="start"):
         anytime.dkw_radius_from(99, 0.05, 100)
     with pytest.raises(ValueError, match="factor"):
@@ -299,7 +315,10 @@ def test_the_interval_of_a_share_covers_the_ends() -> None:
 def test_bets_have_mean_one_when_nothing_changed() -> None:
     """The e-value property: summed over all outcomes with their chances under the null."""
     chances = stats.binom.pmf(np.arange(41), 40, 0.1)
-    for log_e in (lambda k: anytime.bernoulli_log_e(k, 40, 0.1, 0.3), lambda k: anytime.jeffreys_log_e(k, 40, 0.1)):
+    for log_e in (
+        lambda k: anytime.bernoulli_log_e(k, 40, 0.1, 0.3),
+        lambda k: anytime.jeffreys_log_e(k, 40, 0.1),
+    ):
         assert sum(c * math.exp(log_e(k)) for k, c in enumerate(chances)) == pytest.approx(1.0)
 
 

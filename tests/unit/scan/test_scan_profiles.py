@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -16,11 +17,13 @@ import pytest
 from scipy import stats
 
 from ct_daemon.drift.compare import compare
-from ct_daemon.drift.profile import Baseline
+from ct_daemon.drift.grid import SAMPLE_ROWS
+from ct_daemon.drift.profile import Baseline, Profile
 from ct_daemon.errors import ArtifactError, SourceError
 from ct_daemon.scan.columns import codes, contract_of, kind_of, numbers
 from ct_daemon.scan.files import compare_files
-from ct_daemon.scan.profiles import load_baseline, new_baseline, profile_like, save_baseline
+from ct_daemon.scan.profiles import new_baseline, profile_like
+from ct_daemon.scan.stored import load_baseline, save_baseline
 from ct_daemon.types import ColumnKind
 
 K = ColumnKind
@@ -138,6 +141,12 @@ def rows(n: int, seed: int = 0, shift: float = 0.0) -> pa.Table:
     )
 
 
+def without_sums(profile: Profile) -> Profile:
+    """Sums of floats depend on their order in the last digits; all else must not."""
+    columns = {name: replace(column, moments=None) for name, column in profile.columns.items()}
+    return Profile(rows=profile.rows, columns=columns)
+
+
 def features(table: pa.Table) -> dict[str, ColumnKind]:
     return dict(contract_of(table).columns)
 
@@ -146,7 +155,9 @@ def test_blocks_are_consecutive_equal_and_add_up() -> None:
     table = rows(1003)
     baseline = new_baseline(table, features(table), blocks=8)
     assert [block.rows for block in baseline.blocks] == [125, 125, 126, 125, 125, 126, 125, 126]
-    assert baseline.merge() == new_baseline(table, features(table), blocks=1).merge()
+    assert without_sums(baseline.merge()) == without_sums(
+        new_baseline(table, features(table), blocks=1).merge()
+    )
     late = baseline.blocks[-1].columns["at"]
     assert late.high == 1002.0
     assert baseline.merge().columns["x"].missing == table.column("x").null_count
@@ -157,30 +168,27 @@ def test_blocks_are_consecutive_equal_and_add_up() -> None:
 def test_a_window_in_parts_merges_to_the_whole() -> None:
     table, window = rows(900), rows(400, seed=1)
     baseline = new_baseline(table, features(table))
-    whole, _ = profile_like(window, baseline)
-    parts = [profile_like(window.slice(start, 100), baseline)[0] for start in range(0, 400, 100)]
-    assert parts[0].merge(parts[1]).merge(parts[2]).merge(parts[3]) == whole
+    whole = profile_like(window, baseline)
+    parts = [profile_like(window.slice(start, 100), baseline) for start in range(0, 400, 100)]
+    assert without_sums(parts[0].merge(parts[1]).merge(parts[2]).merge(parts[3])) == without_sums(whole)
 
 
 def test_small_baselines_make_ks_exact_and_large_ones_bounded() -> None:
     window = rows(500, seed=1, shift=0.2)
-    for n, exact in ((2000, True), (2001, False)):
+    for n, exact in ((SAMPLE_ROWS, True), (SAMPLE_ROWS + 300, False)):
         table = rows(n)
         baseline = new_baseline(table, features(table))
-        profile, values = profile_like(window, baseline)
-        report = compare(baseline.merge(), profile, values)
+        report = compare(baseline.merge(), profile_like(window, baseline))
         found = {score.column: score.statistics for score in report.columns}
         expected = stats.ks_2samp(*(t.column("x").drop_null().to_numpy() for t in (table, window)))
         assert (found["x"]["ks"].error == 0.0) is exact
         assert abs(found["x"]["ks"].value - expected.statistic) <= found["x"]["ks"].error + 1e-15
         assert found["k"]["ks"].error == 0.0
-        kept = [baseline.blocks[0].columns[name].sample is not None for name in ("x", "k")]
-        assert kept == [exact, False]
+        assert (baseline.merge().columns["x"].sample is not None) is exact
         assert found["word"]["unseen"].value == 0.0
         assert found["flag"]["psi"].value < 0.1
         assert found["nested"]["psi"].reason == "unsupported"
         assert found["void"]["psi"].reason == "baseline_empty"
-        assert set(values) == {"x", "k", "at"}
 
 
 def test_columns_that_changed_or_went_are_recorded() -> None:
@@ -189,7 +197,7 @@ def test_columns_that_changed_or_went_are_recorded() -> None:
     window = pa.table(
         {"x": ["1"] * 60, "word": pa.nulls(60), "flag": [[True]] * 60, "extra": range(60), "k": range(60)}
     )
-    profile, values = profile_like(window, baseline, ["x", "word", "flag", "at", "extra", "never", "k"])
+    profile = profile_like(window, baseline, ["x", "word", "flag", "at", "extra", "never", "k"])
     reasons = {name: column.reason for name, column in profile.columns.items()}
     assert reasons == {
         "x": "kind_changed",
@@ -201,8 +209,7 @@ def test_columns_that_changed_or_went_are_recorded() -> None:
         "k": "kind_changed",
     }
     assert profile.columns["word"].missing == 60
-    assert values == {}
-    found = {score.column: score.statistics for score in compare(baseline.merge(), profile, values).columns}
+    found = {score.column: score.statistics for score in compare(baseline.merge(), profile).columns}
     assert found["word"]["psi"].reason == "all_missing"
     assert found["word"]["missing"].value == 1.0
     assert {statistics["psi"].value for statistics in found.values()} == {None}
@@ -210,7 +217,7 @@ def test_columns_that_changed_or_went_are_recorded() -> None:
 
 def test_watch_limits_the_columns() -> None:
     table = rows(300)
-    profile, _ = profile_like(rows(100, seed=2), new_baseline(table, features(table)), ("word", "x"))
+    profile = profile_like(rows(100, seed=2), new_baseline(table, features(table)), ("word", "x"))
     assert list(profile.columns) == ["word", "x"]
 
 
@@ -224,10 +231,10 @@ def test_a_baseline_on_disk_is_the_same_and_its_digest_guards_it(tmp_path: Path)
     digest = save_baseline(baseline, path)
     assert digest == hashlib.sha256(path.read_bytes()).hexdigest()
     assert load_baseline(path, digest) == baseline
-    window, _ = profile_like(rows(100, seed=3), baseline)
+    window = profile_like(rows(100, seed=3), baseline)
     own = tmp_path / "window.json"
     assert load_baseline(own, save_baseline(Baseline(blocks=(window,)), own)).blocks == (window,)
-    path.write_bytes(path.read_bytes().replace(b"1", b"2", 1))
+    path.write_bytes(path.read_bytes() + b" ")
     with pytest.raises(ArtifactError) as caught:
         load_baseline(path, digest)
     assert caught.value.reason == "baseline_altered"
@@ -253,7 +260,7 @@ def test_a_missing_baseline_is_an_artifact_error(tmp_path: Path) -> None:
 # --- two sets of files -----------------------------------------------------------------------------------
 
 
-def test_files_are_compared_exactly_across_formats(tmp_path: Path) -> None:
+def test_files_are_compared_across_formats(tmp_path: Path) -> None:
     base, window = rows(6000), rows(900, seed=4, shift=0.3)
     flat = ["x", "k", "word", "flag"]
     pq.write_table(base.slice(0, 4000), tmp_path / "b1.parquet")
@@ -266,14 +273,14 @@ def test_files_are_compared_exactly_across_formats(tmp_path: Path) -> None:
     assert list(found["columns"]) == [*base.column_names, "new"]
     expected = stats.ks_2samp(*(t.column("x").drop_null().to_numpy() for t in (base, window)))
     ks = found["columns"]["x"]["statistics"]["ks"]
-    assert ks["error"] == 0.0
-    assert ks["value"] == pytest.approx(expected.statistic, abs=1e-12)
-    assert ks["p_value"] == pytest.approx(expected.pvalue, rel=0.1)
+    assert 0 < ks["error"] < 0.003
+    assert abs(ks["value"] - expected.statistic) <= ks["error"]
+    assert ks["p_value"] == pytest.approx(expected.pvalue, rel=0.6)
     assert found["columns"]["x"]["kind"] == "numeric"
     assert found["columns"]["x"]["moved"][0].keys() == {"cell", "change"}
     assert found["columns"]["at"]["statistics"]["psi"] == {"value": None, "reason": "column_missing"}
     assert found["columns"]["new"]["statistics"]["psi"] == {"value": None, "reason": "not_in_baseline"}
-    assert found["columns"]["word"]["statistics"]["unseen"] == {"value": 0.0, "error": 0.0}
+    assert found["columns"]["word"]["statistics"]["unseen"]["value"] == 0.0
 
 
 def test_tiny_files_get_reasons_and_no_verdict(tmp_path: Path) -> None:
@@ -281,9 +288,9 @@ def test_tiny_files_get_reasons_and_no_verdict(tmp_path: Path) -> None:
     found = compare_files([tmp_path / "b.csv"], [tmp_path / "b.csv"])
     assert found["reason"] == "too_few_rows"
     assert found["columns"]["x"]["statistics"]["ks"] == {"value": None, "reason": "too_few_rows"}
-    assert compare_files([tmp_path / "b.csv"], [tmp_path / "b.csv"], min_rows=1)["columns"]["x"][
-        "statistics"
-    ]["ks"] == {"value": 0.0, "p_value": 1.0, "error": 0.0}
+    found = compare_files([tmp_path / "b.csv"], [tmp_path / "b.csv"], min_rows=1)
+    ks = found["columns"]["x"]["statistics"]["ks"]
+    assert (ks["value"], ks["p_value"], ks["error"]) == (0.0, 1.0, 0.0)
 
 
 def test_files_that_cannot_be_put_together_are_refused(tmp_path: Path) -> None:
@@ -292,14 +299,11 @@ def test_files_that_cannot_be_put_together_are_refused(tmp_path: Path) -> None:
     for paths, reason in (
         ([], "no_files"),
         (["a.csv", "b.csv"], "schema_differs"),
-        (["c.csv"], "unreadable"),
+        (["c.csv"], "file_missing"),
     ):
         with pytest.raises(SourceError) as caught:
             compare_files([tmp_path / path for path in paths], [tmp_path / "a.csv"])
         assert caught.value.reason == reason
-    with pytest.raises(SourceError) as caught:
-        compare_files([tmp_path / "a.csv"] * 3, [tmp_path / "a.csv"], max_rows=2)
-    assert caught.value.reason == "too_many_rows"
 
 
 def test_files_that_need_too_much_memory_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -323,7 +327,6 @@ def test_real_streams_compare(shared: Path) -> None:
             for statistic in column["statistics"].values():
                 assert statistic["value"] is not None or statistic["reason"], (path.name, name)
             if column["kind"] == "numeric" and column["statistics"]["ks"]["value"] is not None:
-                assert (column["statistics"]["ks"]["value"], column["statistics"]["ks"]["error"]) == (
-                    0.0,
-                    0.0,
-                )
+                ks = column["statistics"]["ks"]
+                assert ks["value"] == 0.0
+                assert ks["error"] <= 0.005
