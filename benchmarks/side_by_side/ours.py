@@ -21,7 +21,7 @@ def loaded(path: str) -> Any:
         case "path":
             return path
         case "frame":
-            return pd.read_parquet(path)
+            return pd.read_parquet(path, columns=[*SPEC["numeric"], *SPEC["text"]])
         case _:
             return {name: column.to_numpy() for name, column in zip(*columns_of(path), strict=True)}
 
