@@ -185,9 +185,14 @@ def _drift(evidence: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         f"{evidence['columns_moved']} of {counted(evaluated, 'column')} moved in window {evidence['window']}",
     )
     for column in evidence["columns"]:
-        yield "  ", f"{column['column']} ({column['kind']}): {', '.join(_numbers(column))}"
+        numbers = ", ".join((*_numbers(column), *_way(column)))
+        yield "  ", f"{column['column']} ({column['kind']}): {numbers}"
         if column["moved"]:
             yield "    ", _cells(column["moved"])
+    yield from _joint(evidence.get("joint"))  # older evidence has neither
+    for column in evidence.get("beside", ()):
+        told = ", ".join(_numbers(column)) or f"can't tell ({column.get('reason')})"
+        yield "  ", f"beside, {column['role']} {column['column']}: {told}"
     for entry in evidence["not_evaluated"]:
         yield (
             "  ",
@@ -199,10 +204,37 @@ def _drift(evidence: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "  ", f"can't tell: {more} more"
 
 
+def _joint(joint: Mapping[str, Any] | None) -> Iterator[tuple[str, str]]:
+    """What the classifier says of all columns together."""
+    if joint is None or joint["auc"] is None:
+        return
+    needed = "" if joint["needed"] is None else f", of {joint['needed']:.3g} at the lower end"
+    yield (
+        "  ",
+        f"all columns together: AUC {joint['auc']:.3f} [{joint['low']:.3f}, {joint['high']:.3f}]{needed}",
+    )
+    if joint["leaned_on"]:
+        yield (
+            "    ",
+            f"it leaned on {', '.join(f'{name} ({loss:+.3f})' for name, loss in joint['leaned_on'])}",
+        )
+
+
 def _numbers(column: Mapping[str, Any]) -> Iterator[str]:
     for name in ("psi", "ks"):
         if name in column:
             yield f"{name.upper()} {column[name]['value']:.3f} of {column[name]['needed']:.3f}"
+    for name in ("missing", "unseen"):
+        if name in column and column[name]["moved"]:
+            yield f"share of {name} rows changed by {column[name]['value']:.3f} of {column[name]['needed']:.3f}"
+
+
+def _way(column: Mapping[str, Any]) -> Iterator[str]:
+    """Which way the values went, and since when; what an older release recorded says neither."""
+    if column.get("direction"):
+        yield str(column["direction"])
+    if "since_window" in column:
+        yield f"since window {column['since_window']}"
 
 
 def _cells(moved: Sequence[Sequence[Any]]) -> str:

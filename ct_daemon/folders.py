@@ -20,10 +20,10 @@ class StateFolder:
     """The layout of one daemon's state.
 
     ``ct-daemon.db`` the ledger · ``lock`` · ``control.sock`` · ``staging/`` copies being read · ``batches/`` accepted
-    rows and labels · ``predictions/`` · ``profiles/`` of windows · ``snapshots/`` manifests · ``work/`` a folder a
-    run · ``runs/`` what runs printed and logged · ``scratch/`` of the worker · ``adopted/`` copies for a run that
-    adopts · ``versions/`` published versions · ``deploy/`` the alias · ``spool/`` demands made while the daemon was
-    down · ``quarantine/`` optional copies.
+    rows and labels · ``predictions/`` · ``profiles/`` of windows · ``samples/`` of rows trained on · ``snapshots/``
+    manifests · ``work/`` a folder a run · ``runs/`` what runs printed and logged · ``scratch/`` of the worker ·
+    ``adopted/`` copies for a run that adopts · ``versions/`` published versions · ``deploy/`` the alias · ``spool/``
+    demands made while the daemon was down · ``quarantine/`` optional copies.
     """
 
     root: Path
@@ -54,6 +54,10 @@ class StateFolder:
     def profile(self, model: str, baseline: str, last_batch_seq: int) -> Path:
         """The profile of one window on the cells of one baseline."""
         return self.root / "profiles" / model / f"{baseline[:16]}-{last_batch_seq}.json"
+
+    def sample(self, model: str, version_digest: str) -> Path:
+        """Some of the rows that a version was fitted on; drawn anew when it is not there."""
+        return self.root / "samples" / model / f"{version_digest[:16]}.parquet"
 
     def snapshot(self, digest: str) -> Path:
         """A snapshot's manifest."""

@@ -113,6 +113,7 @@ def _forget(store: Store, model: str, settings: ModelSettings, keep: Retention) 
 def _files(folders: StateFolder, model: str, gone: Expired) -> Iterator[Path]:
     for version in gone.versions:
         yield folders.root / version.path
+        yield folders.sample(model, version.digest)
         yield folders.predictions(model, version.version, "any").parent
     for baseline, last_batch_seq in gone.profiles:
         yield folders.profile(model, baseline, last_batch_seq)

@@ -28,6 +28,7 @@ from ct_daemon.types import (
     Event,
     ModelDeployed,
     QualityMeasured,
+    Role,
     RunMoved,
     Ticked,
     TickFailed,
@@ -239,8 +240,10 @@ def _(event: DriftMeasured) -> Line:
         "version": window.version,
         "batches": f"{window.first_batch_seq}-{window.last_batch_seq}",
         "rows": report.window_rows,
-        "columns": len(report.columns),
-        "top": _top(report.columns),
+        "columns": len(report.features),
+        "top": _top(report.features),
+        "beside": _top(tuple(score for score in report.columns if score.role is not Role.FEATURE)) or None,
+        "joint_auc": None if report.joint is None or report.joint.auc is None else round(report.joint.auc, 4),
         "reason": report.reason,
     }
     return (logging.WARNING if report.reason else logging.INFO, "drift.measured", values)

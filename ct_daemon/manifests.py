@@ -135,6 +135,21 @@ def check_version(files: VersionFiles) -> dict[str, Any]:
     return _checked(Path(files.path), files.digest)[0]
 
 
+def read_manifest(files: VersionFiles) -> dict[str, Any]:
+    """The manifest of a version, itself checked; its files are not (`file_digest`).
+
+    Raises
+    ------
+    ArtifactError
+        `file_missing`, `path_refused`, `digest_mismatch`.
+    """
+    data = read_within(Path(files.path), MANIFEST)
+    if hashlib.sha256(data).hexdigest() != files.digest:
+        raise _altered(Path(files.path) / MANIFEST)
+    document: dict[str, Any] = json.loads(data)
+    return document
+
+
 def check_folder(folder: Path) -> tuple[dict[str, Any], str]:
     """Like `check_version` where no digest is known yet: (manifest, its digest)."""
     return _checked(folder, None)

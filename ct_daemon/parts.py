@@ -232,6 +232,9 @@ def _evidence(chosen: TriggerSettings) -> list[Trigger]:
             ConceptDrift(
                 psi=drift.psi,
                 ks=drift.ks,
+                missing=drift.missing,
+                unseen=drift.unseen,
+                joint=drift.joint,
                 columns=drift.columns,
                 among=None if drift.among is None else frozenset(drift.among),
                 windows=drift.windows,

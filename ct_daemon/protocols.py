@@ -83,6 +83,17 @@ class TakeResult:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class JointRequest:
+    """Also tell the rows of the window from a sample of those that the version was fitted on."""
+
+    snapshot: str
+    """The manifest of the version's rows."""
+    state: str
+    sample: str
+    """Where the sample is kept; it is drawn when it is not there."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CompareRequest:
     """Profile the rows of `objects` together on the cells of the baseline and compare."""
 
@@ -92,6 +103,13 @@ class CompareRequest:
     watch: tuple[str, ...] | None = None
     profile_path: str | None = None
     """Where the window's own profile goes."""
+    version: VersionFiles | None = None
+    """Whose baseline it is; None: the columns of the baseline alone are compared, not target and predictions."""
+    labels_later: bool = False
+    """Labels come in files of their own, so that a window may have none yet."""
+    predictions: tuple[str, ...] = ()
+    """What the version answered to rows of `objects`, as far as it was asked."""
+    joint: JointRequest | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

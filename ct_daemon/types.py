@@ -7,13 +7,17 @@ value. Nothing here imports anything but the standard library.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from itertools import count
 from typing import Any
 
 JsonDict = Mapping[str, Any]
+
+PREDICTION_COLUMN = "prediction"
+"""The name under which reports show what a version answers; `free_name` where a column of the data has it."""
 
 ADOPT = "adopt"
 """`Run.trigger` of a run that adopts a model made elsewhere."""
@@ -128,6 +132,12 @@ class Columns:
         return frozenset(c for c in (self.target, self.row_id, self.time, *self.ignore) if c)
 
 
+def free_name(name: str, taken: Collection[str]) -> str:
+    """The name, or with the first number behind it that makes it nobody else's: ``prediction_2``."""
+    numbered = (f"{name}_{number}" for number in count(2))
+    return name if name not in taken else next(other for other in numbered if other not in taken)
+
+
 class Task(StrEnum):
     """What is predicted."""
 
@@ -171,6 +181,17 @@ class Statistic:
     `missing` and `unseen`."""
 
 
+class Role(StrEnum):
+    """What a column of a drift report is to the model."""
+
+    FEATURE = "feature"
+    """It is trained on."""
+    TARGET = "target"
+    """It is predicted: the labels that came with the rows."""
+    PREDICTION = "prediction"
+    """It is what the version answers."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DriftScore:
     """One column of a drift report. `statistics` by name: psi, ks, missing, unseen, ..."""
@@ -188,6 +209,29 @@ class DriftScore:
     """Change of the mean in spreads of the baseline (numeric, datetime)."""
     spread_ratio: float | None = None
     """Standard deviation of the window over that of the baseline."""
+    role: Role = Role.FEATURE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JointDrift:
+    """How well a classifier tells rows of the window from rows of the baseline, looking at all columns together.
+
+    `auc` is 0.5 where it can't and 1 where it always can; `low` and `high` bound a 95 % interval, `p_value` is
+    one-sided, against 0.5. Rows are those of the samples. All four are None when `reason` is set.
+    """
+
+    baseline_rows: int = 0
+    window_rows: int = 0
+    columns: int = 0
+    """Columns that the classifier could look at."""
+    auc: float | None = None
+    low: float | None = None
+    high: float | None = None
+    p_value: float | None = None
+    leaned_on: tuple[tuple[str, float], ...] = ()
+    """The columns that it needs most: (name, by how much the AUC falls without what the column says), largest first.
+    Empty where the samples can't be told apart."""
+    reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,6 +242,13 @@ class DriftReport:
     window_rows: int
     columns: tuple[DriftScore, ...]
     reason: str | None = None
+    joint: JointDrift | None = None
+    """None where nobody asked for it."""
+
+    @property
+    def features(self) -> tuple[DriftScore, ...]:
+        """The columns that the model is trained on."""
+        return tuple(score for score in self.columns if score.role is Role.FEATURE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -191,10 +191,18 @@ def explain(decision_or_model: str | None, *, config_path: Path, as_json: bool) 
 @click.command()
 @click.argument("baseline", type=click.Path(path_type=Path))
 @click.argument("window", type=click.Path(path_type=Path))
+@click.option("--joint", is_flag=True, help="Also ask a classifier whether it can tell their rows apart.")
+@click.option(
+    "--ignore", metavar="COLUMN", multiple=True, help="It shall not look at this one, such as a time."
+)
 @json_option
-def drift(baseline: Path, window: Path, *, as_json: bool) -> None:
+def drift(baseline: Path, window: Path, *, joint: bool, ignore: tuple[str, ...], as_json: bool) -> None:
     """Compare two data files (Parquet, CSV, JSON lines): no daemon, no configuration."""
+    if ignore and not joint:
+        raise click.UsageError("--ignore is for --joint")
     # The comparison needs numpy and Arrow; this command line does without them, so another program does the work.
-    program = [sys.executable, "-m", "ct_daemon.workers.two_files", str(baseline), str(window)]
+    module = "ct_daemon.workers.joint_files" if joint else "ct_daemon.workers.two_files"
+    options = [*(["--json"] if as_json else []), *(f"--ignore={column}" for column in ignore)]
+    program = [sys.executable, "-m", module, *options, "--", str(baseline), str(window)]
     sys.stdout.flush()
-    os.execv(program[0], [*program, *(["--json"] if as_json else [])])  # noqa: S606  (no shell, our own module)
+    os.execv(program[0], program)  # noqa: S606  (no shell, our own module)

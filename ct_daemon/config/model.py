@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Self
 
@@ -11,7 +12,10 @@ from ct_daemon.config.data import DataSettings, FilesSource
 from ct_daemon.config.training import GateSettings, TrainingSettings
 from ct_daemon.config.triggers import DriftSettings, PolicySettings, TriggerSettings
 from ct_daemon.config.values import Strict, misfit
-from ct_daemon.types import Task
+from ct_daemon.types import PREDICTION_COLUMN, Task
+
+_PREDICTION = re.compile(rf"{PREDICTION_COLUMN}(_[0-9]+)?")
+"""What predictions are called in reports (`types.free_name`)."""
 
 
 class AliasTarget(Strict):
@@ -48,6 +52,9 @@ class ModelSettings(Strict):
         if len(set(roles)) != len(roles):
             raise ValueError("data.target, data.row_id and data.time must be different columns")
         self._among_is_watched()
+        drift = self.triggers.concept_drift
+        if drift is not None and drift.joint is not None and not self.drift.joint:
+            raise misfit("triggers.concept_drift.joint", "nobody measures it: set drift.joint to true")
         metric = self.gate.metric
         if metric is not None and (metric == "accuracy") != (self.data.task is Task.CLASSIFICATION):
             raise ValueError(f"gate.metric {metric} does not fit data.task {self.data.task.value}")
@@ -57,11 +64,13 @@ class ModelSettings(Strict):
         drift = self.triggers.concept_drift
         if drift is None or drift.among is None:
             return
-        never = self.data.columns.not_features
+        never = self.data.columns.not_features - {self.data.target}
         watched = self.drift.columns
         for name in drift.among:
             if name in never:
-                why = "it is no feature (target, row id, time or ignored)"
+                why = "it is no feature (row id, time or ignored)"
+            elif name == self.data.target or _PREDICTION.fullmatch(name):
+                continue
             elif watched is not None and name not in watched:
                 why = "drift.columns does not have it"
             else:

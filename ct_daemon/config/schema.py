@@ -41,6 +41,7 @@ RULES: Mapping[str, JsonDict] = {
         "not": {
             "required": ["psi", "ks"],
             "properties": {"psi": {"type": "null"}, "ks": {"type": "null"}},
+            "not": {"required": ["joint"], "properties": {"joint": _GIVEN}},
         }
     },
     "ModelSettings": {

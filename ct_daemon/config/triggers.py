@@ -20,7 +20,12 @@ class DriftSettings(Strict):
         default=500, ge=50, description="Rows gathered into one window before comparing."
     )
     columns: tuple[str, ...] | None = Field(
-        default=None, description="Watch these columns (default: all features)."
+        default=None,
+        description="Watch these columns (default: all features). Target and predictions always are.",
+    )
+    joint: bool = Field(
+        default=False,
+        description="Also ask a classifier whether it can tell rows of the window from those trained on.",
     )
 
 
@@ -133,11 +138,29 @@ class ConceptDriftTrigger(Strict):
     ks: float | None = Field(
         default=0.2, gt=0, le=1, description="A column has moved at this KS distance (null: not used)."
     )
+    missing: float | None = Field(
+        default=0.2,
+        gt=0,
+        le=1,
+        description="A column has moved when its share of missing rows changed by so much (null: not used).",
+    )
+    unseen: float | None = Field(
+        default=0.2,
+        gt=0,
+        le=1,
+        description="... or its share of categories never seen before rose by so much (null: not used).",
+    )
+    joint: float | None = Field(
+        default=None,
+        gt=0.5,
+        lt=1,
+        description="A window has drifted, too, at this AUC of drift.joint, its lower bound (null: not used).",
+    )
     columns: Annotated[int, Field(ge=1)] | Annotated[float, Field(gt=0, le=1)] = Field(
         default=1, description="So many columns must have moved: a count (1, 2, ...) or a share (0.5)."
     )
     among: tuple[str, ...] | None = Field(
-        default=None, min_length=1, description="Only these columns count (default: all watched ones)."
+        default=None, min_length=1, description="Only these columns count (default: all watched features)."
     )
     windows: int = Field(default=1, ge=1, le=1000, description="In so many windows ...")
     of: int | None = Field(
@@ -149,8 +172,8 @@ class ConceptDriftTrigger(Strict):
 
     @model_validator(mode="after")
     def _makes_sense(self) -> Self:
-        if self.psi is None and self.ks is None:
-            raise ValueError("give psi, ks, or both")
+        if self.psi is None and self.ks is None and self.joint is None:
+            raise ValueError("give psi, ks or joint, or several of them")
         if self.of is not None and self.of < self.windows:
             raise ValueError(f"windows ({self.windows}) can't exceed of ({self.of})")
         if self.disarm is not None:

@@ -201,7 +201,7 @@ class TerminalView:
     def _drift_measured(self, window: Window) -> None:
         values = [
             (score.column, psi.value)
-            for score in window.report.columns
+            for score in window.report.features
             if (psi := score.statistics.get("psi")) is not None and psi.value is not None
         ]
         self._drift = max(values, key=lambda pair: pair[1], default=None)

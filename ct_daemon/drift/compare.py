@@ -180,7 +180,7 @@ def _shape(name: str, pair: Pair) -> _Shape:
     if cells is None:
         raise ValueError(f"column {name!r} of kind {pair.base.kind} has neither cells nor a reason")
     if isinstance(cells, NumericCells):
-        return NumericCells, len(cells), len(cells.cuts)
+        return NumericCells, *numeric.shape(cells)
     return CategoryCells, len(cells.categories), 0
 
 

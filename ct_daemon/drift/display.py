@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
+from ct_daemon.drift.ranking import ranked
 from ct_daemon.types import DriftReport, DriftScore
 
 if TYPE_CHECKING:
@@ -17,9 +18,8 @@ SHOWN = 100
 
 def comparison(report: DriftReport) -> str:
     """A table of the columns, those that moved most first."""
-    scores = sorted(
-        report.columns, key=lambda score: -max(_value(score, "ks") or 0, _value(score, "psi") or 0)
-    )
+    place = {one.column: number for number, one in enumerate(ranked(report))}
+    scores = sorted(report.columns, key=lambda score: place.get(score.column, len(place)))
     rows = [
         [
             score.column,

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 from ct_daemon.drift import significance
 from ct_daemon.drift.binning import NumericCells
@@ -25,24 +27,36 @@ from ct_daemon.drift.profile import ColumnProfile, Moments
 from ct_daemon.drift.wasserstein import Extremes, Side, grid_spread, wasserstein_from_counts
 from ct_daemon.types import Statistic
 
+_T = TypeVar("_T", bound=np.generic)
+
 STATISTICS = ("psi", "ks", "js", "total_variation", "wasserstein", "outside")
+NEARLY = 128
+"""Columns whose numbers of cells differ by less are worked at together."""
 TRIM = 0.001
 """This share of the rows at both ends does not count in the Wasserstein distance: one far row must not move it."""
 CLEAR = 2.0
 """One side of the gap between two distribution functions is so many times the other: they went one way."""
 
 
+def shape(cells: NumericCells) -> tuple[int, int]:
+    """Columns of one shape can be worked at together: with as many cuts, and about as many cells. Where the coarse
+    cells are no runs of fine ones, with as many cells."""
+    return (len(cells), 0) if cells.coarse_ends is None else (-(-len(cells) // NEARLY), len(cells.cuts))
+
+
 def compare_numeric(pairs: Sequence[Pair]) -> list[Found]:
-    """The statistics of columns with the same numbers of edges and of cuts, in their order."""
+    """The statistics of columns of one `shape`, in their order."""
     cells = [cells for pair in pairs if isinstance(cells := pair.base.cells, NumericCells)]
-    points = np.array([one.points for one in cells])
-    base, window = (np.stack(s) for s in zip(*((p.base_counts, p.window_counts) for p in pairs), strict=True))
+    size = max(len(one) for one in cells)
+    points = _as_long([one.points for one in cells], size, filler=True)
+    base = _as_long([pair.base_counts for pair in pairs], size, filler=0)
+    window = _as_long([pair.window_counts for pair in pairs], size, filler=0)
     n, m = np.array([pair.n for pair in pairs]), np.array([pair.m for pair in pairs])
     sides = (_side(base, [pair.base for pair in pairs]), _side(window, [pair.window for pair in pairs]))
     found = gaps(sides[0].total, sides[1].total)
     slack = np.array([pair.base.rank_error / pair.n + pair.window.rank_error / pair.m for pair in pairs])
     coarse, coarse_window = _coarse(cells, (base, window), sides)
-    marks = np.array([one.edges for one in cells])
+    marks = np.array([one.edges[np.minimum(np.arange(size - 3), one.edges.size - 1)] for one in cells])
     spread = _spread(pairs, marks, points, sides[0])
     columns = [
         psi_statistics(psi(coarse, coarse_window), significance.used_cells(coarse, coarse_window), n, m),
@@ -73,6 +87,16 @@ def compare_numeric(pairs: Sequence[Pair]) -> list[Found]:
 
 
 # --- the sides -------------------------------------------------------------------------------------------
+
+
+def _as_long(rows: Sequence[npt.NDArray[_T]], size: int, *, filler: int) -> npt.NDArray[_T]:
+    """Cells of columns with different numbers of them, below each other: empty points at the last edge fill up.
+    Shape (C, size)."""
+    out = np.full((len(rows), size), filler, dtype=rows[0].dtype)
+    for i, row in enumerate(rows):
+        out[i, : row.size - 2] = row[:-2]
+        out[i, -2:] = row[-2:]
+    return out
 
 
 def _side(counts: Ints, profiles: Sequence[ColumnProfile]) -> Side:

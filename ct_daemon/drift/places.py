@@ -88,7 +88,7 @@ class Affine:
 
     def _rounded(self, keys: npt.NDArray[np.uint64]) -> Floats:
         """The place of each value plus 2**52; beyond the ends, beyond them."""
-        return np.asarray((_floats(keys) - self.centre) * self.scale + (self.shift + _TWO_52))
+        return np.asarray((_floats(keys) - self.centre) * self.scale + (self.shift + _TWO_52), np.float64)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +109,8 @@ class Logarithmic:
 
     def last(self, places: Ints) -> Floats:
         """See `PlaceMap`."""
-        return np.minimum(((places + 1) << self.shift) + (self.first - 1), _LARGEST_BITS).view(np.float64)
+        bits: Ints = np.minimum(((places + 1) << self.shift) + (self.first - 1), _LARGEST_BITS)
+        return bits.view(np.float64)
 
 
 def just_above(values: Floats) -> Floats:

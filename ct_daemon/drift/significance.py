@@ -58,8 +58,8 @@ def chi_square_p_values(statistic: Floats, freedom: Ints) -> Floats:
 
 def ks_critical(n: Ints, m: Ints) -> Floats:
     """KS distance that is exceeded with probability 0.001 or less without any change: sqrt(ln(2/p) / 2) sqrt(1/n +
-    1/m), the two-sample form of the Dvoretzky-Kiefer-Wolfowitz-Massart bound (Wei and Dudley 2012)."""
-    return np.asarray(np.sqrt(np.log(2 / LEVEL) / 2) * np.sqrt(spread_of_sizes(n, m)))
+    1/m), at most 1: the two-sample form of the Dvoretzky-Kiefer-Wolfowitz-Massart bound (Wei and Dudley 2012)."""
+    return np.asarray(np.minimum(np.sqrt(np.log(2 / LEVEL) / 2 * spread_of_sizes(n, m)), 1.0))
 
 
 # --- two shares ------------------------------------------------------------------------------------------

@@ -66,7 +66,8 @@ def wasserstein_from_counts(
     Bounded
         In units of the values, 0 or more. `value` spreads the rows of an interval evenly over it. `error`: where in
         an interval its rows lie is free, so that abs(F - G) is anything between the gap of [F0, F1] and [G0, G1] and
-        the larger of F1 - G0 and G1 - F0; no exact distance is further from `value`. It is 0 with discrete data. NaN
+        the larger of F1 - G0 and G1 - F0; no exact distance is further from `value`, but for one step of the floats
+        (points have no width). It is 0 with discrete data. NaN
         where a side has no finite value, infinite or NaN where the numbers overflow.
     """
     left = np.fmin(marks[..., 0], np.fmin(base.ends.low, window.ends.low))
@@ -120,7 +121,9 @@ def _integrals(widths: Floats, found: Gaps) -> tuple[Floats, Floats, Floats]:
     # Where F and G cross, the line from before to after changes its sign: its mean is less than that of its ends.
     cross = np.nonzero(found.before * found.after < 0)
     x, y = before[cross], after[cross]
-    np.subtract.at(value, cross[:-1], widths[cross] * x * y / (x + y))
+    saved = np.zeros_like(before)
+    saved[cross] = x * y / (x + y)
+    value = value - _dot(widths, saved)
     least = found.widest - found.rises
     return value, _dot(widths, np.maximum(least, 0.0, out=least)), _dot(widths, found.widest)
 

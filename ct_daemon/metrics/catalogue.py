@@ -202,14 +202,26 @@ EVIDENCE = _gauge(
     _MODEL,
     "How much of what a column needs to have moved the strongest one has; 1 and above is enough.",
 )
-MOVED = _gauge("drift_columns_moved", Part.LEDGER, _MODEL, "Columns that moved.")
+MOVED = _gauge("drift_columns_moved", Part.LEDGER, _MODEL, "Features that moved.")
 UNKNOWN = _gauge(
     "drift_columns_unknown",
     Part.LEDGER,
     _MODEL,
     "Columns of which nobody can tell whether they moved; they have no drift value.",
 )
-COMPARED = _gauge("drift_columns", Part.LEDGER, _MODEL, "Columns in the report, the unknown ones among them.")
+COMPARED = _gauge(
+    "drift_columns", Part.LEDGER, _MODEL, "Features in the report, the unknown ones among them."
+)
+JOINT = _gauge(
+    "drift_joint_auc",
+    Part.LEDGER,
+    _MODEL,
+    "How well a classifier tells the window from the rows trained on: 0.5 is guessing; only with drift.joint.",
+)
+JOINT_LOW = _gauge("drift_joint_auc_low", Part.LEDGER, _MODEL, "The lower end of its 95 % interval.")
+_ROLE = ("model", "role")
+ROLE_PSI = _gauge("drift_role_psi", Part.LEDGER, _ROLE, "PSI of the role target (labels) or prediction.")
+ROLE_KS = _gauge("drift_role_ks", Part.LEDGER, _ROLE, "KS distance of the same; of a regression only.")
 
 # --- what happened ----------------------------------------------------------------------------------------
 

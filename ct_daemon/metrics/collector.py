@@ -204,6 +204,12 @@ def _add_digest(samples: Samples, model: str, digest: Digest) -> None:
     _put(samples, c.MOVED, only, float(digest.moved))
     _put(samples, c.UNKNOWN, only, float(digest.unknown))
     _put(samples, c.COMPARED, only, float(digest.compared))
+    if digest.joint is not None:
+        _put(samples, c.JOINT, only, digest.joint[0])
+        _put(samples, c.JOINT_LOW, only, digest.joint[1])
+    for role, statistics in digest.beside.items():
+        _put(samples, c.ROLE_PSI, (model, role), statistics.get("psi"))
+        _put(samples, c.ROLE_KS, (model, role), statistics.get("ks"))
 
 
 def _add_columns(samples: Samples, digests: Mapping[str, Digest], most: int, room: int) -> int:

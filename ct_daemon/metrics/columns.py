@@ -14,7 +14,7 @@ from datetime import datetime
 
 from ct_daemon.config import ConceptDriftTrigger
 from ct_daemon.triggers.concept_drift import standing
-from ct_daemon.types import DriftScore, Window
+from ct_daemon.types import DriftScore, JointDrift, Role, Window
 
 OTHER = "other"
 """The label under which all columns that are not shown by name are one."""
@@ -47,6 +47,10 @@ class Digest:
     """The most important first."""
     rest: Mapping[str, float]
     """The largest value of each statistic over all others."""
+    beside: Mapping[str, Mapping[str, float]]
+    """Statistics of target and predictions, by role; those that have a value."""
+    joint: tuple[float, float] | None = None
+    """AUC of all columns together, and its bound from below."""
 
     def columns(self, most: int) -> tuple[Shown, ...]:
         """At most so many columns by name, and the others as one."""
@@ -69,8 +73,8 @@ def digest(window: Window, trigger: ConceptDriftTrigger, *, first: Sequence[str]
     most : int
         So many are kept by name.
     """
-    scores = window.report.columns
-    known = [(score, standing(score, psi=trigger.psi, ks=trigger.ks)) for score in scores]
+    report, scores = window.report, window.report.features
+    known = [(score, _standing(score, trigger)) for score in scores]
     told = [found for _, found in known if found is not None]
     place = {column: number for number, column in enumerate(first or ())}
     last = len(place)
@@ -88,14 +92,24 @@ def digest(window: Window, trigger: ConceptDriftTrigger, *, first: Sequence[str]
     return Digest(
         seq=window.seq,
         measured_at=window.measured_at,
-        rows=window.report.window_rows,
+        rows=report.window_rows,
         compared=len(scores),
         moved=sum(moved for _, moved in told),
         unknown=len(scores) - len(told),
         evidence=max((share for share, _ in told), default=None),
         shown=tuple(shown.values()),
         rest=rest,
+        beside={s.role.value: _values(s) for s in report.columns if s.role is not Role.FEATURE},
+        joint=_joint(report.joint),
     )
+
+
+def _standing(score: DriftScore, trigger: ConceptDriftTrigger) -> tuple[float, bool] | None:
+    return standing(score, psi=trigger.psi, ks=trigger.ks, missing=trigger.missing, unseen=trigger.unseen)
+
+
+def _joint(found: JointDrift | None) -> tuple[float, float] | None:
+    return None if found is None or found.auc is None or found.low is None else (found.auc, found.low)
 
 
 def _values(score: DriftScore) -> dict[str, float]:

@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from itertools import accumulate
+from pathlib import Path
 
 from sqlalchemy import Connection
 
+from ct_daemon.errors import WorkerError
 from ct_daemon.failpoints import failpoint
 from ct_daemon.folders import StateFolder, make_folder
 from ct_daemon.monitor.watch import Watch
 from ct_daemon.pipeline.workshop import champion_of
-from ct_daemon.protocols import CompareRequest, JoinRequest, LabelsFile, ScoredRows, Worker
+from ct_daemon.protocols import (
+    CompareRequest,
+    JoinRequest,
+    JointRequest,
+    LabelsFile,
+    ScoredRows,
+    VersionFiles,
+    Worker,
+)
 from ct_daemon.store.feedback import Waiting
 from ct_daemon.store.store import Store
 from ct_daemon.types import (
@@ -21,7 +32,10 @@ from ct_daemon.types import (
     BatchStatus,
     DeploymentState,
     DriftMeasured,
+    DriftReport,
     Event,
+    JointDrift,
+    ModelVersion,
     Outcome,
     QualityMeasured,
     Window,
@@ -29,6 +43,8 @@ from ct_daemon.types import (
 
 PAGE = 1000
 """So many batches are read from the ledger at once."""
+_TOO_MUCH = frozenset({"timeout", "out_of_memory", "died", "worker_bug"})
+"""What a request does to a worker that it is too much for."""
 RECENT_PREDICTIONS = 200
 """So many batches of predictions wait for their labels; older ones are no longer looked at."""
 RECENT_LABEL_FILES = 2_000
@@ -151,19 +167,12 @@ class Measurer:
                 return None  # while it is being switched, it may still be taken back
             begin = self._store.models.state(tx, model).window_seq_from
             chosen = self._full_window(tx, watch, begin)
+            answered = self._answered(tx, version, chosen or [])
         if chosen is None:
             return None
         profile = self._folders.profile(model, version.baseline_digest, chosen[-1].seq)
         make_folder(profile.parent)
-        report = self._worker.compare(
-            CompareRequest(
-                objects=tuple(str(self._folders.root / b.object_path) for b in chosen if b.object_path),
-                baseline=str(self._folders.root / version.path / "baseline.json"),
-                baseline_digest=version.baseline_digest,
-                watch=watch.settings.drift.columns,
-                profile_path=str(profile),
-            )
-        )
+        report = self._compared(self._request(watch, version, chosen, answered, profile))
         with self._store.write() as tx:
             live = self._store.deployments.live(tx, model)
             moved = self._store.models.state(tx, model).window_seq_from != begin
@@ -181,6 +190,60 @@ class Measurer:
             )
             self._store.models.set_window_from(tx, model, chosen[-1].seq)
         return window
+
+    def _answered(self, tx: Connection, version: ModelVersion, chosen: list[Batch]) -> tuple[str, ...]:
+        """The files in which the version's predictions for these batches lie."""
+        if not chosen:
+            return ()
+        found = self._store.feedback.predictions(
+            tx,
+            version.model,
+            version=version.version,
+            after_seq=chosen[0].seq - 1,
+            until_seq=chosen[-1].seq,
+        )
+        batches = {batch.seq for batch in chosen}
+        return tuple(str(self._folders.root / one.path) for one in found if one.batch_seq in batches)
+
+    def _request(
+        self,
+        watch: Watch,
+        version: ModelVersion,
+        chosen: list[Batch],
+        answered: tuple[str, ...],
+        profile: Path,
+    ) -> CompareRequest:
+        root, drift = self._folders.root, watch.settings.drift
+        joint = None
+        if drift.joint:
+            joint = JointRequest(
+                snapshot=str(self._folders.snapshot(version.snapshot)),
+                state=str(root),
+                sample=str(self._folders.sample(watch.model, version.digest)),
+            )
+        return CompareRequest(
+            objects=tuple(str(root / batch.object_path) for batch in chosen if batch.object_path),
+            baseline=str(root / version.path / "baseline.json"),
+            baseline_digest=version.baseline_digest,
+            watch=drift.columns,
+            profile_path=str(profile),
+            version=VersionFiles(
+                version=version.version, path=str(root / version.path), digest=version.digest
+            ),
+            labels_later=watch.settings.labels is not None,
+            predictions=answered,
+            joint=joint,
+        )
+
+    def _compared(self, request: CompareRequest) -> DriftReport:
+        """The report; a classifier that is too much for the worker costs its own answer only."""
+        try:
+            return self._worker.compare(request)
+        except WorkerError as error:
+            if request.joint is None or error.reason not in _TOO_MUCH:
+                raise
+            report = self._worker.compare(replace(request, joint=None))
+            return replace(report, joint=JointDrift(reason=error.reason))
 
     def _full_window(self, tx: Connection, watch: Watch, begin: int) -> list[Batch] | None:
         """The first batches after `begin` that make a window; None while they have too few rows."""

@@ -14,6 +14,7 @@ from ct_daemon.codec import plain
 from ct_daemon.drift import display
 from ct_daemon.drift.compare import compare as compare_profiles
 from ct_daemon.drift.profile import Profile
+from ct_daemon.drift.ranking import ranked
 from ct_daemon.errors import ArtifactError
 from ct_daemon.scan.parts import parts_of
 from ct_daemon.scan.profiles import (
@@ -95,10 +96,16 @@ class Comparison:
 
     def to_dict(self) -> dict[str, Any]:
         """As plain dicts, lists, strings and numbers: ``{"rows": {"baseline": n, "window": m}, "columns": {NAME:
-        {"kind": ..., "statistics": {"ks": {"value": ..., "p_value": ..., "error": ...}, ...}}}}``."""
+        {"kind": ..., "statistics": {"ks": {"value": ..., "p_value": ..., "critical": ..., "error": ...}, ...},
+        "moved": [{"cell": ..., "change": ...}], "direction": "up"}}, "ranking": [{"column": NAME, "by": "ks",
+        "evidence": ..., "effect": ...}]}``. The column that moved most comes first in the ranking."""
         document: dict[str, Any] = {
             "rows": {"baseline": self.report.baseline_rows, "window": self.report.window_rows},
             "columns": {score.column: score_document(score) for score in self.report.columns},
+            "ranking": [
+                {"column": one.column, "by": one.by, "evidence": one.evidence, "effect": one.effect}
+                for one in ranked(self.report)
+            ],
         }
         if self.report.reason is not None:
             document["reason"] = self.report.reason

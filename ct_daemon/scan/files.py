@@ -9,12 +9,17 @@ from typing import Any
 from ct_daemon.config import ConceptDriftTrigger
 from ct_daemon.errors import SourceError
 from ct_daemon.scan.door import Comparison, compare, score_document
-from ct_daemon.triggers.concept_drift import has_moved
+from ct_daemon.triggers.concept_drift import standing
 from ct_daemon.types import DriftScore
 
-DEFAULTS = ConceptDriftTrigger()
-"""The thresholds that columns are held to."""
-_VERDICTS = {True: "moved", False: "calm", None: "unknown"}
+_DEFAULTS = ConceptDriftTrigger()
+THRESHOLDS = {
+    "psi": _DEFAULTS.psi,
+    "ks": _DEFAULTS.ks,
+    "missing": _DEFAULTS.missing,
+    "unseen": _DEFAULTS.unseen,
+}
+"""Those that columns are held to."""
 
 
 def compare_files(
@@ -30,11 +35,14 @@ def compare_files(
     Returns
     -------
     dict
-        ``{"rows": {"baseline": n, "window": m}, "thresholds": {"psi": ..., "ks": ...}, "columns": {NAME: {"kind":
-        "numeric", "statistics": {"ks": {"value": ..., "p_value": ..., "error": ...}, ...}, "moved": [{"cell": ...,
-        "change": ...}], "verdict": "moved"}}}``. The verdict is `moved`, `calm` or `unknown`, by the default
-        thresholds of the drift trigger and the noise of samples of this size. What can't be evaluated has ``"value":
-        null`` and a ``"reason"``; a column on one side only is `column_missing` or `not_in_baseline`.
+        ``{"rows": {"baseline": n, "window": m}, "thresholds": {"psi": ..., ...}, "columns": {NAME: {"kind":
+        "numeric", "statistics": {"ks": {"value": ..., "p_value": ..., "critical": ..., "error": ...}, ...}, "moved":
+        [{"cell": ..., "change": ...}], "direction": "up", "shift": ..., "spread_ratio": ..., "verdict": "moved"}},
+        "ranking": [{"column": NAME, "by": "ks", "evidence": ..., "effect": ...}]}``. A statistic has of `p_value`,
+        `critical`, `expected`, `effect`, `error` and `reason` what is known of it. The verdict is `moved`, `calm` or
+        `unknown`, by the default thresholds of the drift trigger and the noise of samples of this size. What can't
+        be evaluated has ``"value": null`` and a ``"reason"``; a column on one side only is `column_missing` or
+        `not_in_baseline`. The ranking begins with the column that moved most (see `drift.ranking`).
 
     Raises
     ------
@@ -52,7 +60,7 @@ def document_of(found: Comparison) -> dict[str, Any]:
     """A comparison with the verdict on each column."""
     document = found.to_dict()
     document["columns"] = {name: _column(score) for name, score in found.columns.items()}
-    document["thresholds"] = {"psi": DEFAULTS.psi, "ks": DEFAULTS.ks}
+    document["thresholds"] = dict(THRESHOLDS)
     return document
 
 
@@ -63,4 +71,6 @@ def _data(paths: Sequence[Path]) -> Path | Sequence[Path]:
 
 
 def _column(score: DriftScore) -> dict[str, Any]:
-    return score_document(score) | {"verdict": _VERDICTS[has_moved(score, psi=DEFAULTS.psi, ks=DEFAULTS.ks)]}
+    stands = standing(score, **THRESHOLDS)
+    verdict = "unknown" if stands is None else "moved" if stands[1] else "calm"
+    return score_document(score) | {"verdict": verdict}

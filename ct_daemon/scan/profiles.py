@@ -5,6 +5,7 @@ that can't; a window takes one.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import accumulate, islice, pairwise
 from typing import Any, Protocol, TypeVar
 
@@ -252,15 +253,18 @@ def new_baseline(table: pa.Table, features: Mapping[str, ColumnKind], blocks: in
     bounds = np.linspace(0, table.num_rows, count + 1).astype(np.int64).tolist()
     stretches = [table.slice(start, end - start) for start, end in pairwise(bounds)]
     profiles = [profile_parts_like([TablePart(stretch)], total) for stretch in stretches]
-    return Baseline(blocks=tuple(_with_reasons(profile, columns) for profile in profiles))
+    return Baseline(blocks=tuple(_block(profile, columns) for profile in profiles))
 
 
-def _with_reasons(profile: Profile, like: Mapping[str, ColumnProfile]) -> Profile:
-    """What can't be counted in a baseline has the same reason in each block."""
-    columns = {
-        name: like[name] if like[name].reason is not None else column
-        for name, column in profile.columns.items()
-    }
+def _block(profile: Profile, whole: Mapping[str, ColumnProfile]) -> Profile:
+    """What can't be counted in a baseline has the same reason in each block; values are kept of the whole or not at
+    all."""
+    columns = {}
+    for name, column in profile.columns.items():
+        if whole[name].reason is not None:
+            columns[name] = whole[name]
+        else:
+            columns[name] = column if whole[name].sample is not None else replace(column, sample=None)
     return Profile(rows=profile.rows, columns=columns)
 
 

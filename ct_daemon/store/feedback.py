@@ -38,10 +38,19 @@ class Feedback:
         _put(tx, schema.predictions, model, predictions)
 
     def predictions(
-        self, tx: Connection, model: str, *, version: int | None = None, after_seq: int = 0
+        self,
+        tx: Connection,
+        model: str,
+        *,
+        version: int | None = None,
+        after_seq: int = 0,
+        until_seq: int | None = None,
     ) -> tuple[Predictions, ...]:
-        """Predictions for batches after `after_seq`, oldest batch first."""
-        return values(tx, Predictions, _list(schema.predictions, Predictions, model, version, after_seq))
+        """Predictions for batches after `after_seq` and up to `until_seq`, oldest batch first."""
+        found = _list(schema.predictions, Predictions, model, version, after_seq)
+        if until_seq is not None:
+            found = found.where(_P.c.batch_seq <= until_seq)
+        return values(tx, Predictions, found)
 
     def put_outcome(self, tx: Connection, model: str, outcome: Outcome) -> None:
         """Record how predictions turned out; labels that came later replace the record."""

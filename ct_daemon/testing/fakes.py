@@ -61,6 +61,8 @@ class FakeWorker(_Faulty):
         super().__init__()
         self.taken = TakeResult(rows=rows, labelled_rows=rows, contract=CONTRACT)
         self.report = DriftReport(baseline_rows=rows, window_rows=rows, columns=())
+        self.compared: list[CompareRequest] = []
+        """What was asked."""
         self.joined = JoinResult(outcomes=())
         self.validated = ValidateResult(rows=rows, labelled_rows=rows, contract=CONTRACT)
         self.quality = Quality(metric="accuracy", value=0.9, rows=rows, low=0.85, high=0.95)
@@ -75,7 +77,8 @@ class FakeWorker(_Faulty):
         return self.taken
 
     def compare(self, request: CompareRequest) -> DriftReport:
-        """`report`."""
+        """`report`; the request is added to `compared`."""
+        self.compared.append(request)
         self._called("compare")
         return self.report
 

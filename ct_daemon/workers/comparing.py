@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -13,11 +14,16 @@ from ct_daemon.protocols import CompareRequest
 from ct_daemon.scan.profiles import profile_like
 from ct_daemon.scan.stored import load_baseline, save_baseline
 from ct_daemon.types import DriftReport
+from ct_daemon.workers.answers import answer_scores
 from ct_daemon.workers.objects import disk_refused, read_columns
+from ct_daemon.workers.sample import joint_drift
 
 
 def compare(request: CompareRequest) -> DriftReport:
     """Profile the rows of all objects together on the cells of the baseline, and compare.
+
+    Behind the features come target and predictions (`answers`), and a classifier's answer where it is asked for
+    (`joint`).
 
     Raises
     ------
@@ -41,7 +47,12 @@ def compare(request: CompareRequest) -> DriftReport:
             save_baseline(Baseline(blocks=(profile,)), path)
         except OSError as error:
             raise disk_refused(path, error) from error
-    return compare_profiles(whole, profile)
+    report = compare_profiles(whole, profile)
+    return replace(
+        report,
+        columns=report.columns + answer_scores(request),
+        joint=joint_drift(request, table, watched),
+    )
 
 
 def _together(tables: list[pa.Table]) -> pa.Table:

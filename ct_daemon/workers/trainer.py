@@ -28,6 +28,7 @@ import pandas as pd
 import pyarrow as pa
 import sklearn
 import skops
+from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from ct_daemon.artifacts import FORMAT, JUDGED, MODEL, load_candidate
@@ -49,6 +50,7 @@ from ct_daemon.training.data import Lesson
 from ct_daemon.training.making import make
 from ct_daemon.training.metrics import MetricsLog
 from ct_daemon.types import ColumnKind, Snapshot, Task
+from ct_daemon.workers.answers import save_answers
 from ct_daemon.workers.judging import candidate_folder, features_of, predictor_of, target_of
 
 GOLDEN_ROWS = 20
@@ -107,7 +109,8 @@ def _finish(spec: TrainSpec, snapshot: Snapshot, table: pa.Table) -> TrainResult
 
     ``model.skops`` or ``model/`` serves (refitted on all rows, or the candidate) · ``judged.skops`` or ``judged/``
     the candidate that passed the gate · ``baseline.json`` profiles of the rows that the model was fitted on ·
-    ``golden.json`` a few rows and what the model answers · ``version.json`` the manifest.
+    ``target.json``, ``predictions.json`` the same of labels and answers (`answers`) · ``golden.json`` a few rows and
+    what the model answers · ``version.json`` the manifest.
     """
     if spec.version is None:
         raise TrainingError("verb finish needs the number reserved for the version", reason="bad_spec")
@@ -124,6 +127,13 @@ def _finish(spec: TrainSpec, snapshot: Snapshot, table: pa.Table) -> TrainResult
     model = load_candidate(folder, predictor, spec.task, features, bounds)
     baseline = save_baseline(
         new_baseline(fitted_on, features, blocks=BASELINE_BLOCKS), folder / "baseline.json"
+    )
+    save_answers(
+        folder,
+        spec.task,
+        fitted_on[snapshot.columns.target],
+        _judged_answers(spec, features, newest, bounds),
+        BASELINE_BLOCKS,
     )
     frame = to_frame(newest.slice(max(0, newest.num_rows - GOLDEN_ROWS)), features)
     answers = checked_answers(model, frame, spec.task, f"version {spec.version}")
@@ -142,6 +152,15 @@ def _finish(spec: TrainSpec, snapshot: Snapshot, table: pa.Table) -> TrainResult
         digest=digest,
         baseline_digest=baseline,
     )
+
+
+def _judged_answers(
+    spec: TrainSpec, features: Mapping[str, ColumnKind], newest: pa.Table, bounds: Bounds
+) -> NDArray[Any]:
+    """What the candidate answers to the rows that it was judged on: what serves may have been refitted on them."""
+    folder = candidate_folder(spec)
+    candidate = load_candidate(folder, predictor_of(spec, folder), spec.task, features, bounds)
+    return checked_answers(candidate, to_frame(newest, features), spec.task, "the candidate")
 
 
 # --- their parts -----------------------------------------------------------------------------------------

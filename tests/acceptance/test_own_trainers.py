@@ -87,7 +87,7 @@ def test_a_function_that_returns_an_estimator(rig: Make) -> None:
         ("finish", "training_accuracy", None),
     ]
     assert all(0.8 < one["value"] <= 1 for one in logged)
-    assert not site.state.work(run.id).exists()
+    site.wait(lambda: not site.state.work(run.id).exists(), "its work folder is gone")
     champion = load_champion(site.state.deploy / "m" / "champion")
     assert champion.loaded.manifest["predictor"] == {"kind": "skops"}
     assert champion.loaded.manifest["classes"] == ["0", "1"]

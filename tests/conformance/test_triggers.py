@@ -151,6 +151,7 @@ def test_triggers_import_the_vocabulary_only() -> None:
             line.split()[1] for line in path.read_text().splitlines() if line.startswith(("import ", "from "))
         ]
         assert {name for name in imports if name.startswith("ct_daemon")} <= {
+            "ct_daemon.triggers.readings",
             "ct_daemon.types",
             "ct_daemon.words",
             "ct_daemon.times",

@@ -184,7 +184,14 @@ def assert_complete(
 ) -> None:
     """All that a version must hold, and that it answers as its golden rows say."""
     manifest, folder = check_version(files), Path(files.path)
-    assert set(manifest["files"]) == {"model.skops", "judged.skops", "baseline.json", "golden.json"}
+    assert set(manifest["files"]) == {
+        "model.skops",
+        "judged.skops",
+        "baseline.json",
+        "target.json",
+        "predictions.json",
+        "golden.json",
+    }
     assert (manifest["model"], manifest["version"], manifest["run_id"]) == ("m", 1, "run1")
     assert manifest["features"] == {"color": "categorical", "flag": "boolean", "x": "numeric"}
     assert manifest["classes"] == (["0", "1"] if spec.task is Task.CLASSIFICATION else None)

@@ -313,3 +313,59 @@ def test_a_first_run_that_failed_stands_in_the_status(site: Site) -> None:
     site.loop.work()
     [run] = site.loop.ended(1)
     assert f"the last run failed: timeout (runs {run.id})" in site.ct("status")
+
+
+def test_a_drift_of_all_columns_together_is_told_with_what_it_leans_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    from ct_daemon.testing import drop, rows  # noqa: PLC0415
+    from ct_daemon.workers.joint_files import main  # noqa: PLC0415
+
+    monkeypatch.setenv("COLUMNS", "80")
+    old = rows(600, seed=1).drop_columns(["row_id", "at"])
+    new = rows(300, seed=2).drop_columns(["row_id", "at"])
+    flipped = old.set_column(old.column_names.index("b"), "b", old["a"])
+    paths = [
+        str(drop(tmp_path, f"{name}.parquet", table))
+        for name, table in (("x", old), ("y", new), ("z", flipped))
+    ]
+    assert main(paths[:2]) == 0
+    shown = capfd.readouterr().out
+    assert re.search(
+        r"all columns together: calm; a classifier tells the files apart with AUC 0\.[45]\d\d\n", shown
+    )
+    assert "leaned on" not in shown
+    assert main([paths[0], paths[2]]) == 0
+    shown = capfd.readouterr().out
+    assert "all columns together: moved" in shown
+    assert re.search(r"    it leaned on (a|b) \(\+0\.\d{3}\), (a|b) \(\+0\.\d{3}\)", shown)
+    assert max(len(line) for line in shown.splitlines()) <= 80
+    assert main([paths[0], paths[2], "--json", "--ignore=b"]) == 0
+    found = json.loads(capfd.readouterr().out)["joint"]
+    auc = found["statistics"]["auc"]
+    assert auc["low"] < auc["value"] < auc["high"]
+    assert auc["effect"] == 2 * auc["value"] - 1
+    assert (found["verdict"], found["columns"], found["rows"]) == (
+        "calm",
+        4,
+        {"baseline": 600, "window": 600},
+    )
+
+
+def test_files_of_few_rows_cannot_be_told_apart_and_that_is_said(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    from ct_daemon.testing import drop, rows  # noqa: PLC0415
+    from ct_daemon.workers.joint_files import main  # noqa: PLC0415
+
+    small = str(drop(tmp_path, "small.parquet", rows(99, seed=1)))
+    assert main([small, small]) == 0
+    assert "all columns together: can't tell (too_few_rows)" in capfd.readouterr().out
+    assert main([small, small, "--json"]) == 0
+    joint = json.loads(capfd.readouterr().out)["joint"]
+    assert (joint["statistics"], joint["verdict"]) == (
+        {"auc": {"value": None, "reason": "too_few_rows"}},
+        "unknown",
+    )
+    assert main([small, small, "--ignore=nix"]) == 7
+    assert capfd.readouterr().err == "ct-daemon: there is no column 'nix' to ignore; check the name\n"

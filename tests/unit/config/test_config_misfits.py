@@ -95,6 +95,9 @@ def trigger(**settings: Any) -> dict[str, Any]:
         ({"concept_drift": {"disarm": {"psi": 0.3}}}, "concept_drift.disarm.psi", "below"),
         ({"concept_drift": {"psi": None, "disarm": {"psi": 0.1}}}, "concept_drift.disarm.psi", "below"),
         ({"concept_drift": {"among": ["a"], "columns": 2}}, "concept_drift.columns", "among 1"),
+        ({"concept_drift": {"joint": 0.6}}, "concept_drift.joint", "set drift.joint to true"),
+        ({"concept_drift": {"joint": 0.5}}, "concept_drift.joint", "greater than 0.5"),
+        ({"concept_drift": {"joint": 1}}, "concept_drift.joint", "less than 1"),
         ({"control": {}}, "control.fire", "required"),
     ],
 )
@@ -105,11 +108,27 @@ def test_each_misfit_of_a_trigger_names_the_setting(settings: dict[str, Any], pa
     assert says.lower() in message.lower()
 
 
+@pytest.mark.parametrize("name", ["y", "prediction", "prediction_2"])
+def test_target_and_predictions_may_be_named_among_those_that_count(name: str) -> None:
+    watched = {"data": {"target": "y"}, "drift": {"columns": ["a"]}}
+    chosen = {"concept_drift": {"among": ["a", name]}}
+    found = read({"m": watched | {"triggers": chosen}}).models["m"].triggers.concept_drift
+    assert found is not None
+    assert found.among == ("a", name)
+
+
+def test_the_classifier_alone_may_be_what_is_watched() -> None:
+    chosen = {"concept_drift": {"psi": None, "ks": None, "joint": 0.6}}
+    found = read({"m": {"drift": {"joint": True}, "triggers": chosen}}).models["m"].triggers.concept_drift
+    assert found is not None
+    assert found.joint == 0.6
+
+
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
         ({"data": {"target": "y", "row_id": "id"}, "among": ["id"]}, "id is never watched: it is no feature"),
-        ({"data": {"target": "y"}, "among": ["a", "y"]}, "y is never watched"),
+        ({"data": {"target": "y", "time": "at"}, "among": ["a", "at"]}, "at is never watched"),
         ({"data": {"target": "y"}, "drift": {"columns": ["a"]}, "among": ["b"]}, "drift.columns does not"),
     ],
 )

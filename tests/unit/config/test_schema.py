@@ -115,6 +115,9 @@ FITS: dict[str, Any] = {
         {"policy": {"cooldown": 90, "coalesce": " 1h 30M ", "back_off": {"first": "1.5 d"}}}
     ),
     "off in words": with_model({"labels": None, "triggers": {"new_data": None}}),
+    "the classifier alone": with_model(
+        {"drift": {"joint": True}, "triggers": {"concept_drift": {"psi": None, "ks": None, "joint": 0.6}}}
+    ),
     "a share of columns": with_model({"triggers": {"concept_drift": {"columns": 0.5, "psi": None}}}),
     "a count of columns": with_model({"triggers": {"concept_drift": {"columns": 7}}}),
     "files only": with_model({"triggers": {"new_data": {"rows": None, "files": 3}}}),

@@ -114,3 +114,27 @@ def test_the_newest_runs_keep_what_they_printed_and_logged(loop: Make) -> None:
     )
     tidy(one.store, one.folders, config)
     assert sorted(path.name for path in (one.folders.root / "runs").iterdir()) == sorted(runs[1:])
+
+
+def test_the_sample_of_a_version_goes_with_it(loop: Make) -> None:
+    one = loop()
+    one.first_version()
+    for count in (2, 3, 4):
+        one.control.request_run("m", origin="cli", force=True)
+        one.ended(count)
+    with one.store.read() as tx:
+        digests = {number: one.store.versions.get(tx, "m", number).digest for number in (1, 2, 3, 4)}
+    for digest in digests.values():
+        sample = one.folders.sample("m", digest)
+        sample.parent.mkdir(parents=True, exist_ok=True)
+        sample.touch()
+    config = Config.model_validate(
+        {
+            "state": one.folders.root,
+            "models": {"m": one.settings.model_copy(update={"source": FilesSource(folder=Path("/in"))})},
+            "retention": {"versions": 2},
+        }
+    )
+    tidy(one.store, one.folders, config)
+    left = {number for number, digest in digests.items() if one.folders.sample("m", digest).exists()}
+    assert left == {3, 4}

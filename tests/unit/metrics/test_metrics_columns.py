@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ct_daemon.config import ConceptDriftTrigger
 from ct_daemon.metrics.columns import LONGEST, OTHER, Shown, digest, label_of
+from ct_daemon.types import JointDrift, Role
 from tests.unit.metrics.conftest import score, window
 
 TRIGGER = ConceptDriftTrigger(psi=0.2, ks=None)
@@ -95,3 +98,22 @@ def test_noise_of_few_rows_has_not_moved() -> None:
     assert made.moved == 0
     assert made.evidence is not None
     assert made.evidence < 1
+
+
+def test_target_and_predictions_are_told_apart_from_the_features_and_counted_by_nobody() -> None:
+    answers = (
+        replace(score("y", None), role=Role.TARGET),
+        replace(score("prediction", 0.9, ks=0.5), role=Role.PREDICTION),
+    )
+    made = digest(window(score("a", 0.1), *answers), TRIGGER, first=None, most=20)
+    assert (made.compared, made.moved, made.unknown) == (1, 0, 0)
+    assert labels(made.columns(20)) == ["a"]
+    assert made.beside == {"target": {}, "prediction": {"psi": 0.9, "ks": 0.5, "missing": 0.25}}
+
+
+def test_what_the_classifier_says_is_kept_where_it_can_tell() -> None:
+    seen = window(score("a", 0.1))
+    told = JointDrift(auc=0.7, low=0.6, high=0.8, p_value=0.001)
+    for joint, kept in ((None, None), (JointDrift(reason="too_few_rows"), None), (told, (0.7, 0.6))):
+        made = digest(replace(seen, report=replace(seen.report, joint=joint)), TRIGGER, first=None, most=1)
+        assert made.joint == kept

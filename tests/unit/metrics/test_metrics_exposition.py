@@ -25,7 +25,7 @@ from ct_daemon.metrics.exposition import OF_THE_PROCESS
 from ct_daemon.policy import Policy
 from ct_daemon.protocols import JoinResult, TakeResult
 from ct_daemon.store.store import Store
-from ct_daemon.types import DriftMeasured, DriftReport, Outcome, Ticked, Window
+from ct_daemon.types import DriftMeasured, DriftReport, JointDrift, Outcome, Role, Ticked, Window
 from tests.unit.metrics.conftest import NOW, Found, Scraped, parsed, score, window
 from tests.unit.metrics.promtool import needs_promtool, promtool
 
@@ -527,7 +527,12 @@ def everything(one: Scraped) -> Found:
     one.loop.first_version()
     with_late_labels(one)
     one.loop.worker.report = DriftReport(
-        baseline_rows=1000, window_rows=200, columns=(score("a", 0.4, ks=0.2),)
+        baseline_rows=1000,
+        window_rows=200,
+        columns=(score("a", 0.4, ks=0.2), replace(score("y", 0.1, ks=0.1), role=Role.TARGET)),
+        joint=JointDrift(
+            baseline_rows=1000, window_rows=200, columns=2, auc=0.7, low=0.65, high=0.75, p_value=0.0
+        ),
     )
     one.loop.worker.taken = TakeResult(
         rows=200,

@@ -22,14 +22,17 @@ from ct_daemon.types import (
     DriftReport,
     DriftScore,
     Firing,
+    JointDrift,
     Observation,
     PastRun,
     Quiet,
     RecordedDecision,
+    Role,
     Rule,
     RunEnd,
     Situation,
     Statistic,
+    TriggerKind,
     Window,
 )
 
@@ -234,3 +237,46 @@ def test_the_document_is_json_and_says_the_same() -> None:
 
 def test_every_rule_has_words() -> None:
     assert set(RULES) == set(Rule)
+
+
+def test_a_moved_column_says_which_way_its_values_went_and_since_when() -> None:
+    windows = []
+    for seq in (5, 6, 7):
+        one = window(seq, 0.5)
+        gone = Statistic(value=0.3, effect=0.3, p_value=1e-9)
+        columns = tuple(
+            replace(column, direction="up", statistics={**column.statistics, "missing": gone})
+            for column in one.report.columns
+        )
+        windows.append(replace(one, report=replace(one.report, columns=columns)))
+    shown = lines(record(observation(*windows)), width=80)
+    text = " ".join(line.strip() for line in shown)
+    assert "PSI 0.500 of 0.200, share of missing rows changed by 0.300 of 0.200, up, since window 5" in text
+    assert max(map(len, shown)) <= 80
+
+
+def test_lines_tell_what_all_columns_show_together_and_what_target_and_predictions_do() -> None:
+    target = replace(window(7, 0.3, name="y").report.columns[0], role=Role.TARGET)
+    unknown = {"psi": Statistic(value=None, reason="not_scored")}
+    answered = replace(target, column="prediction", role=Role.PREDICTION, statistics=unknown)
+    joint = JointDrift(auc=0.71, low=0.68, high=0.74, p_value=0.0, leaned_on=(("a", 0.21), ("b", 0.2)))
+    seen = window(7, 0.55)
+    report = replace(seen.report, columns=(*seen.report.columns, target, answered), joint=joint)
+    text = "\n".join(
+        lines(record(observation(window(5, 0.3), window(6, 0.01), replace(seen, report=report))))
+    )
+    for part in (
+        "1 of 1 column moved in window 7",
+        "  all columns together: AUC 0.710 [0.680, 0.740]\n    it leaned on a (+0.210), b (+0.200)",
+        "  beside, target y: PSI 0.300 of 0.200",
+        "  beside, prediction prediction: can't tell (not_scored)",
+    ):
+        assert part in text, f"{part!r} is missing in\n{text}"
+
+
+def test_evidence_from_before_a_classifier_was_asked_can_still_be_told() -> None:
+    old = record(DRIFTED)
+    [firing] = [f for f in old.decision.firings if f.trigger is TriggerKind.CONCEPT_DRIFT]
+    evidence = {key: value for key, value in firing.evidence.items() if key not in ("joint", "beside")}
+    told = replace(old, decision=replace(old.decision, firings=(replace(firing, evidence=evidence),)))
+    assert lines(told) == lines(old)

@@ -272,7 +272,7 @@ def test_files_are_compared_across_formats(tmp_path: Path) -> None:
     assert found["rows"] == {"baseline": 6000, "window": 900}
     assert list(found["columns"]) == [*base.column_names, "new"]
     expected = stats.ks_2samp(*(t.column("x").drop_null().to_numpy() for t in (base, window)))
-    ks = found["columns"]["x"]["statistics"]["ks"]
+    ks, ks_rows = found["columns"]["x"]["statistics"]["ks"], found["columns"]["x"]["rows"]["window"]
     assert 0 < ks["error"] < 0.003
     assert abs(ks["value"] - expected.statistic) <= ks["error"]
     assert ks["p_value"] == pytest.approx(expected.pvalue, rel=0.6)
@@ -280,7 +280,20 @@ def test_files_are_compared_across_formats(tmp_path: Path) -> None:
     assert found["columns"]["x"]["moved"][0].keys() == {"cell", "change"}
     assert found["columns"]["at"]["statistics"]["psi"] == {"value": None, "reason": "column_missing"}
     assert found["columns"]["new"]["statistics"]["psi"] == {"value": None, "reason": "not_in_baseline"}
-    assert found["columns"]["word"]["statistics"]["unseen"]["value"] == 0.0
+    assert found["columns"]["word"]["statistics"]["unseen"] == {
+        "value": 0.0,
+        "p_value": 1.0,
+        "critical": 0.0,
+        "effect": 0.0,
+        "error": 0.0,
+    }
+    psi = found["columns"]["x"]["statistics"]["psi"]
+    assert psi.keys() == {"value", "p_value", "critical", "expected"}
+    assert psi["expected"] == pytest.approx(9 * (1 / found["columns"]["x"]["rows"]["baseline"] + 1 / ks_rows))
+    assert (found["columns"]["x"]["direction"], found["columns"]["x"]["verdict"]) == ("up", "calm")
+    assert found["columns"]["x"]["shift"] == pytest.approx(0.3, abs=0.1)
+    assert {one["column"] for one in found["ranking"]} == {*flat}
+    assert found["ranking"][0]["column"] == "x"
 
 
 def test_tiny_files_get_reasons_and_no_verdict(tmp_path: Path) -> None:
@@ -290,7 +303,7 @@ def test_tiny_files_get_reasons_and_no_verdict(tmp_path: Path) -> None:
     assert found["columns"]["x"]["statistics"]["ks"] == {"value": None, "reason": "too_few_rows"}
     found = compare_files([tmp_path / "b.csv"], [tmp_path / "b.csv"], min_rows=1)
     ks = found["columns"]["x"]["statistics"]["ks"]
-    assert (ks["value"], ks["p_value"], ks["error"]) == (0.0, 1.0, 0.0)
+    assert ks == {"value": 0.0, "p_value": 1.0, "critical": 1.0, "error": 0.0}
 
 
 def test_files_that_cannot_be_put_together_are_refused(tmp_path: Path) -> None:

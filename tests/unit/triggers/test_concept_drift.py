@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,14 +14,17 @@ import pytest
 
 from ct_daemon.codec import decode, encode
 from ct_daemon.drift.distances import psi
-from ct_daemon.triggers.concept_drift import CHI_SQUARE_999, ConceptDrift, ks_noise, psi_noise
+from ct_daemon.triggers.concept_drift import ConceptDrift
+from ct_daemon.triggers.readings import CHI_SQUARE_999, ks_noise, psi_noise
 from ct_daemon.types import (
     ColumnKind,
     DriftReport,
     DriftScore,
     Firing,
+    JointDrift,
     Observation,
     Quiet,
+    Role,
     Statistic,
     Window,
 )
@@ -347,3 +352,191 @@ def test_a_value_that_swings_around_the_threshold_drifts_without_a_break() -> No
     answer = ask(ConceptDrift(psi=0.2, windows=4, of=4, disarm_psi=0.15), *windows)
     assert isinstance(answer, Firing)
     assert answer.evidence["windows"] == [1, 2, 3, 4]
+
+
+# --- what travels with a statistic -----------------------------------------------------------------------
+
+
+def shares(
+    column: str = "price", *, change: float, p: float, name: str = "missing", **values: float | None
+) -> DriftScore:
+    plain = score(column, **values)
+    share = Statistic(value=max(change, 0.0), effect=change, p_value=p, critical=0.05)
+    return replace(plain, statistics={**plain.statistics, name: share})
+
+
+def test_the_critical_value_of_the_statistic_counts_before_the_trigger_s_own() -> None:
+    wide, tight = (
+        replace(score(psi=0.3), statistics={"psi": Statistic(value=0.3, critical=critical)})
+        for critical in (0.31, 0.1)
+    )
+    assert not fires(ConceptDrift(psi=0.2), window(1, wide))
+    assert fires(ConceptDrift(psi=0.2), window(1, tight))
+    far = replace(score(ks=0.5), statistics={"ks": Statistic(value=0.5, error=0.1, critical=0.45)})
+    assert not fires(ConceptDrift(psi=None, ks=0.2), window(1, far))
+
+
+@pytest.mark.parametrize(
+    ("change", "p", "moved"),
+    [(0.2, 1e-9, True), (-0.2, 1e-9, True), (0.19, 1e-9, False), (1.0, 0.0011, False), (1.0, 0.001, True)],
+)
+def test_a_changed_share_of_missing_rows_moves_a_column(change: float, p: float, moved: bool) -> None:
+    seen = window(1, shares(change=change, p=p, psi=0.01))
+    assert fires(ConceptDrift(psi=0.2), seen) is moved
+    assert not fires(ConceptDrift(psi=0.2, missing=None), seen)
+
+
+def test_a_column_that_goes_missing_is_drift_though_its_values_cant_be_told() -> None:
+    found = evidence(ConceptDrift(psi=0.2, ks=0.2), window(1, shares(change=0.98, p=0.0, psi=None, ks=None)))
+    assert found["columns"][0]["missing"] == {"value": 0.98, "needed": 0.2, "moved": True}
+    assert [one["statistic"] for one in found["not_evaluated"]] == ["psi", "ks"]
+
+
+def test_a_share_that_did_not_change_is_no_word_about_the_values() -> None:
+    answer = quiet(ConceptDrift(psi=0.2), window(1, shares(change=0.0, p=1.0, psi=None)))
+    assert answer.reason.startswith("can't tell: nothing in window 1")
+
+
+def test_unseen_categories_count_when_they_get_more_not_fewer() -> None:
+    for change, moved in ((0.3, True), (-0.3, False)):
+        seen = window(1, shares(change=change, p=1e-9, name="unseen", psi=0.01))
+        assert fires(ConceptDrift(psi=0.2), seen) is moved
+        assert not fires(ConceptDrift(psi=0.2, unseen=None), seen)
+
+
+def test_a_missing_share_in_a_report_of_an_older_release_says_nothing() -> None:
+    old = replace(score(psi=0.01), statistics={"psi": Statistic(value=0.01), "missing": Statistic(value=0.9)})
+    assert not fires(ConceptDrift(psi=0.2), window(1, old))
+
+
+@pytest.mark.parametrize(
+    ("values", "since"),
+    [
+        ((0.5, 0.0, 0.5, 0.6), 3),
+        ((0.5, 0.6, 0.5, 0.6), 1),
+        ((0.0, 0.5, None, 0.6), 2),  # what can't be told does not break the run
+        ((0.5, 0.5, 0.0, 0.6), 4),
+    ],
+)
+def test_each_column_says_since_which_window_it_moved(values: tuple[float | None, ...], since: int) -> None:
+    windows = [window(n, score("a", psi=value), score("b", psi=0.5)) for n, value in enumerate(values, 1)]
+    found = evidence(ConceptDrift(psi=0.2), *windows)
+    columns = {one["column"]: (one["since_window"], one["since_batch"]) for one in found["columns"]}
+    assert columns == {"a": (since, 10 * since), "b": (1, 10)}
+    assert found["since_window"] == 4
+
+
+# --- all columns together --------------------------------------------------------------------------------
+
+
+def together(seen: Window, low: float | None = 0.65, reason: str | None = None) -> Window:
+    """The window with what a classifier says of it."""
+    auc = None if low is None else low + 0.05
+    found = JointDrift(
+        baseline_rows=5000,
+        window_rows=1000,
+        columns=3,
+        auc=auc,
+        low=low,
+        high=None if auc is None else auc + 0.05,
+        p_value=None if auc is None else 1e-6,
+        leaned_on=() if auc is None else (("a", 0.2), ("b", 0.1)),
+        reason=reason,
+    )
+    return replace(seen, report=replace(seen.report, joint=found))
+
+
+@pytest.mark.parametrize(("low", "fire"), [(0.5999, False), (0.6, True), (0.9, True)])
+def test_a_classifier_counts_at_the_lower_end_of_its_interval(low: float, fire: bool) -> None:
+    assert fires(ConceptDrift(psi=0.2, joint=0.6), together(window(1, score(psi=0.01)), low)) is fire
+    assert fires(ConceptDrift(psi=None, ks=None, joint=0.6), together(window(1, score(psi=0.9)), low)) is fire
+
+
+def test_a_classifier_that_is_not_watched_is_evidence_and_fires_nothing() -> None:
+    assert not fires(ConceptDrift(psi=0.2), together(window(1, score(psi=0.01)), 0.9))
+    seen = evidence(ConceptDrift(psi=0.2), together(window(1, score(psi=0.9)), 0.9))
+    assert (seen["joint"]["low"], seen["joint"]["needed"], seen["joint"]["moved"]) == (0.9, None, False)
+    assert evidence(ConceptDrift(psi=0.2), window(1, score(psi=0.9)))["joint"] is None
+
+
+def test_evidence_and_sentence_name_the_classifier() -> None:
+    answer = ask(ConceptDrift(psi=0.2, joint=0.6), together(window(1, score(psi=0.05))))
+    assert isinstance(answer, Firing)
+    assert answer.reason == (
+        "window 1 drifted; column price PSI 0.05 of 0.2, all columns together AUC 0.65 of 0.6"
+    )
+    assert answer.evidence["joint"] == {
+        "auc": 0.7000000000000001,
+        "low": 0.65,
+        "high": 0.7500000000000001,
+        "p_value": 1e-6,
+        "needed": 0.6,
+        "moved": True,
+        "rows": [5000, 1000],
+        "leaned_on": [["a", 0.2], ["b", 0.1]],
+        "reason": None,
+    }
+    assert json.loads(encode(answer))["evidence"] == answer.evidence
+
+
+def test_progress_of_a_classifier_begins_at_guessing() -> None:
+    answer = quiet(ConceptDrift(psi=None, joint=0.7), together(window(1), 0.55))
+    assert answer.progress == pytest.approx(0.25)
+    assert answer.reason == "all columns together AUC 0.55 of 0.7 in window 1"
+    assert answer.needed == "all columns together at AUC 0.7"
+    assert quiet(ConceptDrift(psi=None, joint=0.7), together(window(1), 0.4)).progress == 0.0
+    both = quiet(ConceptDrift(psi=0.2, joint=0.7), together(window(1, score(psi=0.15)), 0.55))
+    assert both.progress == pytest.approx(0.75)
+    assert both.needed == "column price at PSI 0.2 or all columns together at AUC 0.7"
+
+
+def test_a_classifier_that_cant_tell_is_not_no_drift() -> None:
+    alone = ConceptDrift(psi=None, joint=0.7)
+    few = together(window(1, score(psi=0.9)), None, "too_few_rows")
+    assert "can't tell: nothing in window 1 could be evaluated (too_few_rows)" in quiet(alone, few).reason
+    assert "AUC of all columns together (not_measured)" in quiet(alone, window(1, score(psi=0.9))).reason
+    beside = quiet(ConceptDrift(psi=0.2, joint=0.7), together(window(1, score(psi=0.1)), None, "timeout"))
+    assert "can't tell: AUC of all columns together (timeout)" in beside.reason
+
+
+# --- target and predictions ------------------------------------------------------------------------------
+
+
+def answers(target: float | None, prediction: float | None) -> tuple[DriftScore, DriftScore]:
+    return (
+        replace(score("y", psi=target, kind=ColumnKind.CATEGORICAL), role=Role.TARGET),
+        replace(score("prediction", psi=prediction, kind=ColumnKind.CATEGORICAL), role=Role.PREDICTION),
+    )
+
+
+def test_target_and_predictions_dont_count_unless_they_are_named() -> None:
+    seen = window(1, score(psi=0.01), *answers(0.9, 0.9))
+    assert not fires(ConceptDrift(psi=0.2), seen)
+    assert not fires(ConceptDrift(psi=0.2, columns=0.4), seen)
+    for name in ("y", "prediction"):
+        assert fires(ConceptDrift(psi=0.2, among=frozenset({name})), seen)
+        assert not fires(ConceptDrift(psi=0.2, among=frozenset({name})), window(1, *answers(0.01, 0.01)))
+
+
+def test_they_dilute_no_share_of_the_columns() -> None:
+    assert fires(ConceptDrift(psi=0.2, columns=1.0), window(1, score(psi=0.5), *answers(0.01, 0.01)))
+
+
+def test_what_they_show_is_told_beside() -> None:
+    calm = quiet(ConceptDrift(psi=0.2), window(1, score(psi=0.01), *answers(0.01, 0.9)))
+    assert calm.reason.endswith("in window 1; besides, prediction PSI 0.9 of 0.2")
+    assert calm.progress == pytest.approx(0.05)
+    beside = evidence(ConceptDrift(psi=0.2), window(1, score(psi=0.9), *answers(None, 0.01)))["beside"]
+    assert [(one["column"], one["role"], one.get("reason")) for one in beside] == [
+        ("y", "target", "too_few_rows"),
+        ("prediction", "prediction", None),
+    ]
+    assert beside[1]["psi"]["moved"] is False
+
+
+def test_a_report_from_before_these_were_known_is_read_as_one_of_features() -> None:
+    stored = json.loads(encode(window(1, score(psi=0.9)).report))
+    del stored["joint"], stored["columns"][0]["role"]
+    report = decode(DriftReport, json.dumps(stored))
+    assert report == window(1, score(psi=0.9)).report
+    assert report.features == report.columns
