@@ -17,10 +17,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.side_by_side.figures import FIGURES, LARGE, Bench, Record
+from benchmarks.side_by_side.figures import FIGURES, LARGE, Bench, Record, WrongAnswerError
 from benchmarks.side_by_side.picture import picture
 from benchmarks.side_by_side.results import Results, into, load, machine, save, seconds
-from benchmarks.side_by_side.sides import Rounds, pin
+from benchmarks.side_by_side.sides import Rounds, SideError, pin
 from benchmarks.side_by_side.table import markdown, plain
 
 RESULTS = Path(__file__).resolve().with_suffix(".json")
@@ -39,7 +39,10 @@ def main() -> None:
             bench = replace(bench, rounds=Rounds(least=3, most=3))
         if chosen.kernel:
             bench = replace(bench, kernels=chosen.kernel)
-        found = measured(bench, chosen.only or [*FIGURES], core)
+        try:
+            found = measured(bench, chosen.only or [*FIGURES], core)
+        except (SideError, WrongAnswerError) as error:
+            sys.exit(f"{type(error).__name__}: {error}")
     whole = not (chosen.only or chosen.quick or chosen.kernel)
     if whole:
         save(found, RESULTS)

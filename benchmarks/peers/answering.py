@@ -22,23 +22,22 @@ Job = tuple[Callable[..., Any], Callable[[Any], dict[str, Any]]]
 
 
 def specification() -> dict[str, Any]:
-    """What the one argument of the program says."""
+    """What the first argument of the program says."""
     return json.loads(sys.argv[1])
 
 
 def serve(jobs: Mapping[str, Job], packages: tuple[str, ...]) -> None:
-    """Answer until standard input ends. What the libraries print goes to standard error."""
-    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)
+    """Answer until standard input ends. Answers have a pipe of their own: libraries print what they like."""
+    with os.fdopen(int(sys.argv[2]), "w", encoding="utf-8") as answers:
 
-    def answer(content: dict[str, Any]) -> None:
-        answers.write(json.dumps(content) + "\n")
-        answers.flush()
+        def answer(content: dict[str, Any]) -> None:
+            answers.write(json.dumps(content) + "\n")
+            answers.flush()
 
-    answer({"python": platform.python_version(), **{name: version(name) for name in packages}})
-    for line in sys.stdin:
-        request = json.loads(line)
-        answer(timed(*jobs[request["job"]], request["with"]))
+        answer({"python": platform.python_version(), **{name: version(name) for name in packages}})
+        for line in sys.stdin:
+            request = json.loads(line)
+            answer(timed(*jobs[request["job"]], request["with"]))
 
 
 def timed(run: Callable[..., Any], look: Callable[[Any], dict[str, Any]], arguments: dict[str, Any]) -> dict:

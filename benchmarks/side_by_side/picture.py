@@ -17,12 +17,13 @@ Points = Sequence[tuple[int, float]]
 
 def picture(found: Results) -> str:
     """Two panels, rows and columns; a flat line is a cost that grows as the data do."""
-    panels = []
-    for place, what in enumerate(("rows", "columns")):
-        record = record_of(found, f"growth {what}") or {"points": []}
-        curves = {kernel: costs(record, kernel) for kernel in found["kernels"]}
-        drawn = {kernel: points for kernel, points in curves.items() if points}
-        panels.append(f'<g transform="translate({place * WIDTH},0)">{_panel(what, drawn)}</g>')
+    drawn = {what: _curves(found, what) for what in ("rows", "columns")}
+    every = [cost for curves in drawn.values() for points in curves.values() for _, cost in points]
+    top = _round_up(max(every)) if every else 1.0
+    panels = [
+        f'<g transform="translate({place * WIDTH},0)">{_panel(what, curves, top)}</g>'
+        for place, (what, curves) in enumerate(drawn.items())
+    ]
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{2 * WIDTH}" height="{HEIGHT}" '
         f'font-family="sans-serif" font-size="13"><rect width="100%" height="100%" fill="#fff"/>'
@@ -30,15 +31,25 @@ def picture(found: Results) -> str:
     )
 
 
-def _panel(what: str, curves: dict[str, Points]) -> str:
+def _curves(found: Results, what: str) -> dict[str, Points]:
+    """Of each kernel that was measured."""
+    record = record_of(found, f"growth {what}") or {"points": []}
+    curves = {kernel: costs(record, kernel) for kernel in found["kernels"]}
+    return {kernel: points for kernel, points in curves.items() if points}
+
+
+def _panel(what: str, curves: dict[str, Points], top: float) -> str:
     title = f'<text x="{LEFT}" y="24" font-weight="bold">nanoseconds a value as {what} grow</text>'
     if not curves:
         return f'{title}<text x="{LEFT}" y="{TOP + 20}">not measured</text>'
-    top = _round_up(max(cost for points in curves.values() for _, cost in points))
     base = next(iter(curves.values()))[0][0]
     parts = [title, _axes(top, [values // base for values, _ in next(iter(curves.values()))])]
     for number, (kernel, points) in enumerate(curves.items()):
         parts.append(_curve(kernel, points, top, base, above=number % 2 == 0))
+        parts.append(
+            f'<text x="{WIDTH - 30}" y="{TOP + 18 + 18 * number}" text-anchor="end" fill="{COLOURS[kernel]}">'
+            f"{kernel}</text>"
+        )
     return "".join(parts)
 
 
@@ -67,11 +78,6 @@ def _curve(kernel: str, points: Points, top: float, base: int, *, above: bool) -
             f'<text x="{x:.0f}" y="{y + (-10 if above else 20):.0f}" text-anchor="middle" fill="{colour}">'
             f"{cost:.1f}</text>"
         )
-    x, y, _ = places[-1]
-    parts.append(
-        f'<text x="{x - 30:.0f}" y="{y + (-26 if above else 36):.0f}" text-anchor="middle" fill="{colour}">'
-        f"{kernel}</text>"
-    )
     return "".join(parts)
 
 

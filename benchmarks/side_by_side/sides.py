@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -43,31 +44,44 @@ class Side:
         environment: Mapping[str, str] | None = None,
     ) -> None:
         self.log = log
-        with log.open("ab") as errors:
+        reading, writing = os.pipe()
+        self._answers = os.fdopen(reading, encoding="utf-8")
+        with log.open("ab") as errors, os.fdopen(writing, "w"):
             self._process = subprocess.Popen(
-                [python, "-W", "ignore", str(program), json.dumps(specification)],
+                [python, "-W", "ignore", str(program), json.dumps(specification), str(writing)],
                 stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
+                stdout=errors,
                 stderr=errors,
                 env={**(environment or os.environ), **dict.fromkeys(THREADS, "1")},
+                pass_fds=(writing,),
                 text=True,
             )
-        self.versions: dict[str, str] = self._answer()
+        try:
+            self.versions: dict[str, str] = self._answer()
+        except SideError:
+            self._end()
+            raise
 
     def run(self, job: str, **arguments: Any) -> dict[str, Any]:
         """One run of a job: see `answering.timed`."""
         assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps({"job": job, "with": arguments}) + "\n")
-        self._process.stdin.flush()
+        with suppress(BrokenPipeError):  # it has ended: the answer says how
+            self._process.stdin.write(json.dumps({"job": job, "with": arguments}) + "\n")
+            self._process.stdin.flush()
         return self._answer()
 
     def _answer(self) -> dict[str, Any]:
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
+        line = self._answers.readline()
         if not line:
+            code = self._process.wait()
             said = self.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-12:]
-            raise SideError("\n".join([f"ended with {self._process.wait()}:", *said]))
+            raise SideError("\n".join([f"ended with {code}:", *said]))
         return json.loads(line)
+
+    def _end(self) -> None:
+        """Its standard input ends, and so does it."""
+        self._answers.close()
+        self._process.communicate()
 
     def __enter__(self) -> Side:
         return self
@@ -75,7 +89,7 @@ class Side:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._process.communicate()
+        self._end()
 
 
 @dataclass(frozen=True, kw_only=True)

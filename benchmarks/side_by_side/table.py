@@ -47,7 +47,7 @@ def speed(title: str, record: str, mine: str, other: str, least: float | None) -
         if runs is None:
             return None
         low, middle, high = (_round(value) for value in ratios(*runs))
-        return f"{middle}× ({low}–{high}), {_time(runs[1])} to {_time(runs[0])}", _reached(runs, least)
+        return f"{middle}× ({low}–{high}), {_time(runs[1])} against {_time(runs[0])}", _reached(runs, least)
 
     return Line(title=title, goal=f"≥ {least:g}×" if least else "", cell=cell)
 
@@ -163,7 +163,8 @@ LINES = (
     peak("— all of them in one call", "memory", 500, "count"),
     peak("— a baseline of all of them", "memory", 500, "build"),
     duration(
-        f"3M rows × 1,000 columns (a user of another tool [reports]({SIX_HOURS}) six hours for a baseline of 3M and a window of 0.3M)",
+        f"3M rows × 1,000 columns (a user of another tool [reports]({SIX_HOURS}) six hours for a baseline of 3M and "
+        "a window of 0.3M)",
         "wide",
     ),
 )

@@ -13,9 +13,8 @@ import pytest
 from benchmarks.side_by_side.picture import picture
 from benchmarks.side_by_side.results import OtherMachineError, into, load, ratios, save
 from benchmarks.side_by_side.table import caption, costs, lines, markdown
-from tests.unit.docs.conftest import REPOSITORY
 
-KEPT = REPOSITORY / "benchmarks" / "drift.json"
+KEPT = Path(__file__).resolve().parents[3] / "benchmarks" / "drift.json"
 
 
 def results(*figures: dict[str, Any], **other: Any) -> dict[str, Any]:
