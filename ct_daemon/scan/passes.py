@@ -12,10 +12,10 @@ from typing import TypeVar
 import numpy as np
 
 from ct_daemon.drift.edges import SAMPLE, Draft
-from ct_daemon.drift.grid import Tally
 from ct_daemon.drift.names import NameCounts
 from ct_daemon.drift.places import Ints
 from ct_daemon.drift.profile import ColumnProfile, Profile, uncounted_column
+from ct_daemon.drift.tally import Tally
 from ct_daemon.scan.columns import kind_of
 from ct_daemon.scan.counting import NUMERIC, Picked, count_draft, count_like, count_names, pick
 from ct_daemon.scan.parts import Part

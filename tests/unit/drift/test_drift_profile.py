@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from ct_daemon.drift.layout import points
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -24,6 +25,7 @@ from ct_daemon.drift.binning import (
     numeric_cells,
     ordered,
 )
+from ct_daemon.drift.distances import ks_from_counts, ks_from_values
 from ct_daemon.drift.document import COLUMN_BYTES, from_document, to_document
 from ct_daemon.drift.profile import (
     Baseline,
@@ -34,8 +36,6 @@ from ct_daemon.drift.profile import (
     split_missing,
     uncounted_column,
 )
-from ct_daemon.drift.distances import ks_from_counts, ks_from_values
-from ct_daemon.drift.layout import points
 from ct_daemon.errors import ArtifactError
 from ct_daemon.types import ColumnKind
 
