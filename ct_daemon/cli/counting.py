@@ -10,6 +10,7 @@ from typing import Any
 from ct_daemon.processes.children import describe_end
 from ct_daemon.terminal import clip, printable
 
+PROGRAM = (sys.executable, "-P", "-m", "ct_daemon.workers.counting_speed")
 LONGEST_S = 120.0
 """Compiling takes a few seconds, the first time on a machine."""
 KERNELS = ("", "numpy", "numba")
@@ -27,10 +28,9 @@ def tried() -> dict[str, Any]:
     NotCountedError
         When the process that tries it dies or is stuck.
     """
-    program = [sys.executable, "-P", "-m", "ct_daemon.workers.counting_speed"]
     try:
         done = subprocess.run(
-            program, stdin=subprocess.DEVNULL, capture_output=True, timeout=LONGEST_S, check=False
+            PROGRAM, stdin=subprocess.DEVNULL, capture_output=True, timeout=LONGEST_S, check=False
         )
     except subprocess.TimeoutExpired as error:
         raise NotCountedError(f"no answer within {LONGEST_S:.0f} s") from error

@@ -85,7 +85,7 @@ def _counting() -> Finding:
         return Finding(
             level="fault",
             what=f"counting does not work here: {error}",
-            next_step=f"{sys.executable} -P -m ct_daemon.workers.counting_speed shows more",
+            next_step=f"{' '.join(counting.PROGRAM)} shows more",
         )
     return Finding(level=level, what=what, next_step=next_step)
 

@@ -181,9 +181,13 @@ class Compiled:
     def __init__(self, *, in_memory: bool = False) -> None:
         try:
             compiler = numba.njit(_SIGNATURE, nogil=True, cache=not in_memory)
+            self._count: Callable[..., tuple[int, int, int, float, float, float, float, int]] = compiler(
+                _count
+            )
         except RuntimeError as error:
+            if in_memory or "no locator" not in str(error):
+                raise
             raise NoCacheFolderError(str(error)) from error
-        self._count: Callable[..., tuple[int, int, int, float, float, float, float, int]] = compiler(_count)
 
     def count(self, values: Floats, grid: Grid, centre: float, sums: Sums, table: Ints, slots: Ints) -> Sums:
         """See `plain.Kernel`."""

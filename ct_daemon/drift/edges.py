@@ -149,7 +149,8 @@ def _order_statistics(values: Floats, parts: int) -> Floats:
 
 def _around(values: Floats) -> Floats:
     """Both edges of the point cell of each value."""
-    below = np.nextafter(values, -np.inf)
+    with np.errstate(over="ignore"):
+        below = np.nextafter(values, -np.inf)
     return np.union1d(below[np.isfinite(below)], values)
 
 
@@ -163,7 +164,8 @@ def _bounds(place_map: PlaceMap, low: float, high: float) -> Floats:
     """The outer edges: nothing of the baseline lies at or below the first, or above the second. Clean ones if there
     are any near."""
     first, last = place_map.places(np.array([low, high]), np.empty(2))
-    below = place_map.last(np.array([first - 1]))[0] if first > 0 else np.nextafter(low, -np.inf)
+    with np.errstate(over="ignore"):
+        below = place_map.last(np.array([first - 1]))[0] if first > 0 else np.nextafter(low, -np.inf)
     above = place_map.last(np.array([last]))[0] if last < PLACES - 1 else high
     bounds = np.array([below, above])
     return bounds[np.isfinite(bounds)]

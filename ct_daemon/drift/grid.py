@@ -37,7 +37,9 @@ class Grid:
         self._outermost = outermost
         self._finer_grids: dict[int, Grid] = {}
         place = self.places(edges)
-        unclean = (self.places(np.nextafter(edges, np.inf)) == place) | (place == PLACES - 1)
+        with np.errstate(over="ignore"):
+            beyond = self.places(np.nextafter(edges, np.inf))
+        unclean = (beyond == place) | (place == PLACES - 1)
         inside = np.bincount(place, minlength=PLACES)
         self.before = (np.cumsum(inside) - inside).astype(np.int32)
         """By place: edges in earlier places, which is the cell of a place that is not split."""
@@ -68,7 +70,8 @@ class Grid:
         self.any_many = bool(self.many.any())
         self.nth_split = np.full(PLACES + 1 if self.any_split else 0, edges.size, dtype=np.int32)
         self.nth_split[self.splits] = np.arange(self.splits.size)
-        pair = (edges == 2) & (np.nextafter(self.first, np.inf) == self.second)
+        with np.errstate(over="ignore"):
+            pair = (edges == 2) & (np.nextafter(self.first, np.inf) == self.second)
         self.mostly_points = bool(pair.any()) and 2 * int(pair.sum()) >= pair.size
         self.point = np.full(PLACES + 1 if self.mostly_points else 0, np.nan)
         """By place: the one value that it is about, when it is split by the two edges around that value."""

@@ -1,7 +1,7 @@
 """Which way counts in this process: the plain one, until so much was counted that loading the compiled one pays.
 
-Loading numba takes about half a second and 90 MB, the first time on a machine a few seconds more for compiling; it
-then saves 2 to 4 ms in a million values. So a process that counts little never loads it, and one that counts on and on has
+Loading numba takes about half a second and 90 MB, the first time on a machine some seconds more for compiling. It
+saves 2 to 4 ms in a million values. So a process that counts little never loads it, and one that counts on and on has
 lost about as much time by waiting as the loading itself takes. Results are the same either way, bit by bit.
 
 ``CT_DAEMON_KERNEL=numpy`` switches the compiled one off, ``numba`` loads it at once.
@@ -54,8 +54,8 @@ class Kernels:
     wish : str
         `numpy`, or `numba` for at once; anything else: when it pays.
     load : callable
-        Makes the compiled way; in memory alone, if it is given True. May raise `NoCacheFolderError`, or anything else,
-        after which the plain way stays.
+        Makes the compiled way; in memory alone, if it is given True. May raise `NoCacheFolderError`, or anything
+        else, after which the plain way stays.
     """
 
     def __init__(self, wish: str, load: Callable[[bool], Kernel] | None = None) -> None:
@@ -104,7 +104,8 @@ class Kernels:
             return
         if not agrees(kernel):
             self._stay_plain(
-                "the compiled kernel counts otherwise than numpy on this machine; please report it"
+                "the compiled kernel counts otherwise than numpy on this machine; please report it",
+                amiss=True,
             )
             return
         self.status = KernelStatus(

@@ -67,9 +67,11 @@ class Affine:
 
     def last(self, places: Ints) -> Floats:
         """See `PlaceMap`. By bisection among the floats, from a guess that is nearly right."""
-        guess = self.centre + (places + 0.5 - self.shift) / self.scale
-        margin = 8 * np.finfo(np.float64).eps * (np.abs(guess) + abs(self.centre))
-        low, high = _keys(guess - margin), _keys(guess + margin)
+        largest = np.finfo(np.float64).max
+        with np.errstate(over="ignore"):
+            guess = np.clip(self.centre + (places + 0.5 - self.shift) / self.scale, -largest, largest)
+            margin = 8 * np.finfo(np.float64).eps * np.maximum(np.abs(guess), abs(self.centre))
+            low, high = (_keys(np.clip(x, -largest, largest)) for x in (guess - margin, guess + margin))
         low = np.where(self._place_of(low) > places, _LOWEST, low)
         high = np.where(self._place_of(high) <= places, _HIGHEST, high)
         while True:
