@@ -115,8 +115,7 @@ def _count(
     values, centre, total, squared, affine, at, scale, shift, first, bits,
     any_split, any_many, split, table, sides, rest,
 ):  # fmt: skip
-    """All of it. `table` has an entry more, for what is not finite; the map's fields follow `affine`; `rest` has an
-    entry more than it gets."""
+    """All of it. The fields of the map follow `affine`; `rest` has an entry more than it gets."""
     missing = below = above = 0
     left = np.uint64(0)
     is_split, nth_split, firsts, seconds, many = split
@@ -200,14 +199,12 @@ class Compiled:
             return PLAIN.count(values, grid, centre, sums, table, slots)
         values = np.ascontiguousarray(values)
         split = (grid.split, grid.nth_split, grid.first, grid.second, grid.many)
-        counts = np.zeros(PLACES + 1, dtype=np.int64)
         sides = np.zeros((grid.splits.size, 3), dtype=np.int64)
         rest = np.empty(values.size + 1 if grid.any_many else 1, dtype=np.int64)
-        more = (grid.any_split, grid.any_many, split, counts, sides, rest)
+        more = (grid.any_split, grid.any_many, split, table, sides, rest)
         missing, below, above, low, high, total, squares, left = self._count(
             values, centre, sums.total, sums.squares, *how, *more
         )
-        np.add(table, counts[:PLACES], out=table)
         for side in range(3):
             has = np.flatnonzero(~grid.many & (grid.slots_of_split > side))
             slots[grid.slot_at[has] + side] += sides[has, side]
@@ -228,6 +225,6 @@ class Compiled:
 
     def _look_up(self, grid: Grid, values: Floats) -> Ints:
         """See `Grid.look_up`."""
-        table, slots = np.zeros(PLACES, dtype=np.int64), np.zeros(grid.slots, dtype=np.int64)
+        table, slots = np.zeros(PLACES + 1, dtype=np.int64), np.zeros(grid.slots, dtype=np.int64)
         self.count(values, grid, 0.0, Sums(), table, slots)
         return grid.cells(table, slots)

@@ -86,8 +86,8 @@ class Grid:
         return out
 
     def cells(self, table: Ints, slots: Ints) -> Ints:
-        """Values a cell, from those a place and a slot. Shape (E + 1,)."""
-        whole = np.where(self.split[:PLACES], 0, table)
+        """Values a cell, from those a place (the last entry is for what has none) and a slot. Shape (E + 1,)."""
+        whole = np.where(self.split, 0, table)[:PLACES]
         cells = np.bincount(self.before, weights=whole, minlength=self.edges.size + 1).astype(np.int64)
         np.add.at(cells, self.slot_cell, slots)
         return cells
@@ -135,7 +135,7 @@ class Grid:
         hits = np.flatnonzero(self.split[places])
         if hits.size:
             self.resolve(values[hits], places[hits], slots)
-        return self.cells(np.bincount(places, minlength=PLACES), slots)
+        return self.cells(np.bincount(places, minlength=PLACES + 1), slots)
 
     def _resolve_sorted(self, ordered: Floats, slots: Ints) -> None:
         """The same again: the values are sorted, and it is the edges that are looked up."""

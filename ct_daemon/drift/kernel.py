@@ -1,6 +1,6 @@
 """Which way counts in this process: the plain one, until so much was counted that loading the compiled one pays.
 
-Loading numba takes about half a second and 90 MB, the first time on a machine some seconds more for compiling. It
+Loading numba takes about half a second and 125 MB, the first time on a machine some seconds more for compiling. It
 saves 2 to 4 ms in a million values. So a process that counts little never loads it, and one that counts on and on has
 lost about as much time by waiting as the loading itself takes. Results are the same either way, bit by bit.
 
@@ -129,7 +129,7 @@ def agrees(kernel: Kernel) -> bool:
     for grid in (Grid(edges, place_map) for place_map in maps):
         found = []
         for one in (PLAIN, kernel):
-            table, slots = np.zeros(PLACES, dtype=np.int64), np.zeros(grid.slots, dtype=np.int64)
+            table, slots = np.zeros(PLACES + 1, dtype=np.int64), np.zeros(grid.slots, dtype=np.int64)
             sums = one.count(values, grid, 0.1, Sums(), table, slots)
             found.append((repr(sums), table.tobytes(), slots.tobytes()))
         if found[0] != found[1]:

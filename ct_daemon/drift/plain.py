@@ -52,8 +52,8 @@ class Kernel(Protocol):
             Sums are of the differences from it.
         sums : Sums
             Only its `total` and `squares` are looked at: the sums begin there.
-        table : array of int64, shape (PLACES,)
-            Finite values a place; added to.
+        table : array of int64, shape (PLACES + 1,)
+            Finite values a place, then those that are not finite; added to.
         slots : array of int64, shape (grid.slots,)
             Values a slot of the split places; added to.
 
@@ -74,6 +74,7 @@ class Plain:
             found, holes = _look(chunk, centre, sums)
             sums = _with(sums, found)
             if not found.finite:
+                table[PLACES] += holes.size
                 continue
             ends = grid.places(np.array([found.low, found.high]))
             clip = bool(holes.size or ends[0] == 0 or ends[1] == PLACES - 1)
@@ -82,7 +83,7 @@ class Plain:
             counts = np.bincount(places, minlength=PLACES + 1)
             if grid.any_split:
                 _split(grid, chunk, places, counts, slots)
-            np.add(table, counts[:PLACES], out=table)
+            np.add(table, counts, out=table)
         return sums
 
 

@@ -52,7 +52,7 @@ class Tally:
             self._cells += np.diff(upto, prepend=0, append=sums.finite)
         else:
             if self._table is None:
-                self._table = np.zeros(PLACES, dtype=np.int64)
+                self._table = np.zeros(PLACES + 1, dtype=np.int64)
             kernel = KERNELS.for_values(values.size)
             sums = kernel.count(values, self.grid, self.centre, sums, self._table, self._slots)
         self.missing, self.finite = self.missing + sums.missing, self.finite + sums.finite
@@ -101,7 +101,7 @@ class Tally:
         """The counts at full resolution, for a tally `by_place`: for each step, in the order of the values, its
         place, the edge that ends it (-1: it ends with its place), and how many values it has."""
         grid = self.grid
-        table = np.zeros(PLACES, dtype=np.int64) if self._table is None else self._table
+        table = np.zeros(PLACES + 1, dtype=np.int64) if self._table is None else self._table
         repeats = np.ones(PLACES, dtype=np.int64)
         repeats[grid.splits] = grid.slots_of_split
         place = np.repeat(np.arange(PLACES), repeats)

@@ -82,7 +82,7 @@ def cells_for(values: Floats) -> Any:
 
 
 def by(one: Kernel, values: Floats, grid: Grid, centre: float) -> tuple[Sums, Ints, Ints]:
-    table, slots = np.zeros(PLACES, dtype=np.int64), np.zeros(grid.slots, dtype=np.int64)
+    table, slots = np.zeros(PLACES + 1, dtype=np.int64), np.zeros(grid.slots, dtype=np.int64)
     sums = one.count(values, grid, centre, Sums(total=0.25, squares=3.0), table, slots)
     return sums, table, slots
 
