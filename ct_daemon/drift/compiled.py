@@ -85,6 +85,17 @@ def _hits(places, is_split, hits):
 
 
 @_inline
+def _odd(x, places, is_split, point, hits):
+    """The same without the values that their place is about, see `Grid.point`."""
+    found = np.uint64(0)
+    for i in range(x.size):
+        place = np.uint64(places[i])
+        hits[found] = i
+        found += np.uint64(is_split[place]) & np.uint64(x[i] != point[place])
+    return found
+
+
+@_inline
 def _fill_split(x, places, hits, nth_split, firsts, seconds, sides):
     """Values of split places are compared with the first two edges of their place."""
     for k in range(hits.size):
@@ -118,7 +129,8 @@ def _count(
     """All of it. The fields of the map follow `affine`; `rest` has an entry more than it gets."""
     missing = below = above = 0
     left = np.uint64(0)
-    is_split, nth_split, firsts, seconds, many = split
+    is_split, nth_split, firsts, seconds, many, point = split
+    mostly_points = point.size > 0
     patterns = values.view(np.int64)
     sums, squares = np.zeros(LANES), np.zeros(LANES)
     lows, highs = np.full(LANES, _INF), np.full(LANES, -_INF)
@@ -138,7 +150,11 @@ def _count(
                 _logarithmic(x, patterns[start:stop], first, bits, places)
             _fill(places[: x.size], table)
             if any_split:
-                there = hits[: _hits(places[: x.size], is_split, hits)]
+                if mostly_points:
+                    found_here = _odd(x, places, is_split, point, hits)
+                else:
+                    found_here = _hits(places[: x.size], is_split, hits)
+                there = hits[:found_here]
                 _fill_split(x, places, there, nth_split, firsts, seconds, sides)
                 if any_many:
                     left = _rest(places, there, nth_split, many, start, rest, left)
@@ -154,7 +170,7 @@ def _read(of: Any) -> Any:
 
 _FLOAT, _WHOLE = types.float64, types.int64
 _SPLIT = types.Tuple(
-    [_read(types.boolean), _read(types.int32), _read(_FLOAT), _read(_FLOAT), _read(types.boolean)]
+    [_read(of) for of in (types.boolean, types.int32, _FLOAT, _FLOAT, types.boolean, _FLOAT)]
 )
 _SIGNATURE = (
     *(_read(_FLOAT), _FLOAT, _FLOAT, _FLOAT),
@@ -198,13 +214,17 @@ class Compiled:
         else:
             return PLAIN.count(values, grid, centre, sums, table, slots)
         values = np.ascontiguousarray(values)
-        split = (grid.split, grid.nth_split, grid.first, grid.second, grid.many)
+        split = (grid.split, grid.nth_split, grid.first, grid.second, grid.many, grid.point)
+        before = table[grid.splits]
         sides = np.zeros((grid.splits.size, 3), dtype=np.int64)
         rest = np.empty(values.size + 1 if grid.any_many else 1, dtype=np.int64)
         more = (grid.any_split, grid.any_many, split, table, sides, rest)
         missing, below, above, low, high, total, squares, left = self._count(
             values, centre, sums.total, sums.squares, *how, *more
         )
+        if grid.mostly_points:
+            # Not odd: between the two edges of the place, in the second of its slots.
+            slots[grid.slot_at + 1] += table[grid.splits] - before - sides.sum(axis=1)
         for side in range(3):
             has = np.flatnonzero(~grid.many & (grid.slots_of_split > side))
             slots[grid.slot_at[has] + side] += sides[has, side]
