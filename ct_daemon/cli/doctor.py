@@ -16,6 +16,7 @@ from sqlalchemy import Connection
 from ct_daemon.api.secret_files import read_secret
 from ct_daemon.api.tokens import TokenBook
 from ct_daemon.api.webhooks import read_hooks
+from ct_daemon.cli import counting
 from ct_daemon.cli.client import call
 from ct_daemon.cli.common import config_option, json_option, loaded, print_json, reports_errors, say
 from ct_daemon.config import Config
@@ -48,7 +49,7 @@ class Finding:
 @json_option
 @reports_errors
 def doctor(*, config_path: Path, as_json: bool) -> None:
-    """Look at configuration, folders, ledger, versions and daemon; say what is wrong and what to do."""
+    """Look at configuration, folders, ledger, versions, daemon and counting; say what is wrong and what to do."""
     config = loaded(config_path)
     findings = [
         Finding(level="ok", what=f"configuration {config_path}: {counted(len(config.models), 'model')}"),
@@ -56,6 +57,7 @@ def doctor(*, config_path: Path, as_json: bool) -> None:
         *_ledger(config),
         *_secrets(config),
         *_daemon(config),
+        _counting(),
     ]
     if as_json:
         print_json(
@@ -74,6 +76,18 @@ def doctor(*, config_path: Path, as_json: bool) -> None:
                 say(f"        → {finding.next_step}")
     if any(f.level == "fault" for f in findings):
         sys.exit(1)
+
+
+def _counting() -> Finding:
+    try:
+        level, what, next_step = counting.in_words(counting.tried())
+    except counting.NotCountedError as error:
+        return Finding(
+            level="fault",
+            what=f"counting does not work here: {error}",
+            next_step=f"{' '.join(counting.PROGRAM)} shows more",
+        )
+    return Finding(level=level, what=what, next_step=next_step)
 
 
 def _secrets(config: Config) -> Iterator[Finding]:

@@ -18,8 +18,9 @@ from functools import partial
 import numpy as np
 
 from ct_daemon.drift.binning import COARSE_PARTS, MAX_EDGES, NumericCells
-from ct_daemon.drift.grid import Grid, Tally
+from ct_daemon.drift.grid import Grid
 from ct_daemon.drift.places import PLACES, Affine, Floats, Ints, PlaceMap, just_above, just_below, map_for
+from ct_daemon.drift.tally import Tally
 
 SAMPLE = 1 << 15
 """Up to so many values all are looked at, and cuts are exact; of more, a sample tells how to count."""

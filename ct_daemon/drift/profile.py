@@ -17,8 +17,8 @@ import numpy as np
 from ct_daemon.codec import digest_of
 from ct_daemon.drift import display
 from ct_daemon.drift.binning import CategoryCells, Cells, NumericCells
-from ct_daemon.drift.grid import SAMPLE_ROWS, Tally
 from ct_daemon.drift.places import Floats, Ints
+from ct_daemon.drift.tally import SAMPLE_ROWS, Tally
 from ct_daemon.types import ColumnKind
 from ct_daemon.words import counted
 

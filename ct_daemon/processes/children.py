@@ -18,7 +18,7 @@ from ct_daemon.processes.kin import LINUX, MARKER, Process, family, identity, ki
 
 _INHERITED = frozenset(
     {"PATH", "HOME", "LANG", "TZ", "TMPDIR", "PYTHONPATH", "PYTHONHASHSEED"}
-    | {"VIRTUAL_ENV", "LD_LIBRARY_PATH", "OMP_NUM_THREADS"}
+    | {"VIRTUAL_ENV", "LD_LIBRARY_PATH", "OMP_NUM_THREADS", "CT_DAEMON_KERNEL", "NUMBA_CACHE_DIR"}
 )
 _PYTHON_OPTIONS = ("-P", "-u", "-X", "faulthandler")
 """Nothing is imported from the current folder, nothing printed is lost, a crash shows where it was."""

@@ -11,10 +11,10 @@ import pyarrow.compute as pc
 
 from ct_daemon.drift.binning import CategoryCells, NumericCells
 from ct_daemon.drift.edges import Draft
-from ct_daemon.drift.grid import Tally
 from ct_daemon.drift.names import NameCounts
 from ct_daemon.drift.places import Floats, Ints
 from ct_daemon.drift.profile import ColumnProfile, numeric_column
+from ct_daemon.drift.tally import Tally
 from ct_daemon.scan.columns import floats_of, names_of
 from ct_daemon.types import ColumnKind
 

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from threading import Lock
+from threading import Lock, get_ident
 from typing import Any, Protocol
 
 import numpy as np
@@ -55,6 +55,10 @@ class Part(Protocol):
         """One column in pieces, in the order of the rows. Several threads may read at once."""
         ...
 
+    def close(self) -> None:
+        """Let go of what was opened for reading; the next column opens it again."""
+        ...
+
 
 @dataclass(frozen=True)
 class TablePart:
@@ -76,6 +80,9 @@ class TablePart:
     def column(self, name: str) -> Iterator[pa.Array]:
         """See `Part`."""
         yield from self.table.column(name).chunks
+
+    def close(self) -> None:
+        """See `Part`; nothing is open."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +116,9 @@ class TextPart:
     def column(self, name: str) -> Iterator[pa.Array]:
         """See `Part`."""
         yield from _TEXTS.table(self.path, self.stamp).column(name).chunks
+
+    def close(self) -> None:
+        """See `Part`; nothing is open."""
 
 
 @dataclass
@@ -189,22 +199,50 @@ class ParquetPart:
         """How many."""
         return int(self._metadata.num_rows)
 
+    @cached_property
+    def _files(self) -> _OpenFiles:
+        return _OpenFiles()
+
     def column(self, name: str) -> Iterator[pa.Array]:
         """See `Part`. Texts come as dictionaries, which is how the file holds them."""
-        texts = [name] if is_text(self.schema.field(name).type) else None
-        with pq.ParquetFile(self.path, metadata=self._metadata, read_dictionary=texts) as file:
-            for group in range(self._metadata.num_row_groups):
-                if self._metadata.row_group(group).num_rows <= WHOLE_ROW_GROUP:
-                    found = file.read_row_group(group, columns=[name], use_threads=False)
-                    yield from found.column(name).chunks
-                    continue
-                for batch in file.iter_batches(
-                    batch_size=PIECE, row_groups=[group], columns=[name], use_threads=False
-                ):
-                    yield batch.column(batch.schema.get_field_index(name))
+        file = self._files.of_thread(self._open)
+        for group in range(self._metadata.num_row_groups):
+            if self._metadata.row_group(group).num_rows <= WHOLE_ROW_GROUP:
+                found = file.read_row_group(group, columns=[name], use_threads=False)
+                yield from found.column(name).chunks
+                continue
+            for batch in file.iter_batches(
+                batch_size=PIECE, row_groups=[group], columns=[name], use_threads=False
+            ):
+                yield batch.column(batch.schema.get_field_index(name))
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {"path": self.path}
+    def close(self) -> None:
+        """See `Part`."""
+        self._files.close()
+
+    def _open(self) -> pq.ParquetFile:
+        texts = [field.name for field in self.schema if is_text(field.type)]
+        return pq.ParquetFile(self.path, metadata=self._metadata, read_dictionary=texts)
+
+    def __reduce__(self) -> tuple[type[ParquetPart], tuple[Path]]:
+        return ParquetPart, (self.path,)
+
+
+class _OpenFiles:
+    """An open file for each thread that reads: opening one costs as much as decoding a column, if it has many."""
+
+    def __init__(self) -> None:
+        self._files: dict[int, pq.ParquetFile] = {}
+
+    def of_thread(self, open_one: Callable[[], pq.ParquetFile]) -> pq.ParquetFile:
+        me = get_ident()
+        if me not in self._files:
+            self._files[me] = open_one()
+        return self._files[me]
+
+    def close(self) -> None:
+        while self._files:
+            self._files.popitem()[1].close()
 
 
 Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]

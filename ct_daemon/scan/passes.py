@@ -12,10 +12,10 @@ from typing import TypeVar
 import numpy as np
 
 from ct_daemon.drift.edges import SAMPLE, Draft
-from ct_daemon.drift.grid import Tally
 from ct_daemon.drift.names import NameCounts
 from ct_daemon.drift.places import Ints
 from ct_daemon.drift.profile import ColumnProfile, Profile, uncounted_column
+from ct_daemon.drift.tally import Tally
 from ct_daemon.scan.columns import kind_of
 from ct_daemon.scan.counting import NUMERIC, Picked, count_draft, count_like, count_names, pick
 from ct_daemon.scan.parts import Part
@@ -39,10 +39,13 @@ def for_each(part: Part, names: Sequence[str], do: Callable[[str], T]) -> dict[s
             return do(name)
 
     threads = min(workers(), len(names))
-    if threads <= 1:
-        return {name: safely(name) for name in names}
-    with ThreadPoolExecutor(max_workers=threads) as pool:
-        return dict(zip(names, pool.map(safely, names), strict=True))
+    try:
+        if threads <= 1:
+            return {name: safely(name) for name in names}
+        with ThreadPoolExecutor(max_workers=threads) as pool:
+            return dict(zip(names, pool.map(safely, names), strict=True))
+    finally:
+        part.close()
 
 
 # --- a baseline: look, then count, then choose the cells ----------------------------------------------------
@@ -60,7 +63,7 @@ def sampled_rows(rows: int) -> Ints:
 
 def look(part: Part, kinds: Mapping[str, ColumnKind], rows: Ints) -> dict[str, Picked | NameCounts]:
     """The first pass: a sample of each numeric column at `rows` of the part, the names of each categorical one."""
-    here = [name for name in kinds if name in part.schema.names and _has_values(part, name)]
+    here = _with_values(part, kinds)
 
     def column(name: str) -> Picked | NameCounts:
         pieces = part.column(name)
@@ -71,12 +74,14 @@ def look(part: Part, kinds: Mapping[str, ColumnKind], rows: Ints) -> dict[str, P
 
 def tally(part: Part, drafts: Mapping[str, Draft]) -> dict[str, Tally]:
     """The second pass: each numeric column counted as its draft says."""
-    here = [name for name in drafts if name in part.schema.names and _has_values(part, name)]
+    here = _with_values(part, drafts)
     return for_each(part, here, lambda name: count_draft(part.column(name), drafts[name]))
 
 
-def _has_values(part: Part, name: str) -> bool:
-    return kind_of(part.schema.field(name).type) is not ColumnKind.EMPTY
+def _with_values(part: Part, names: Iterable[str]) -> list[str]:
+    """Those that the part has and that are not empty."""
+    types = {field.name: field.type for field in part.schema}
+    return [name for name in names if name in types and kind_of(types[name]) is not ColumnKind.EMPTY]
 
 
 # --- a window: count on the cells of a baseline --------------------------------------------------------------
@@ -84,7 +89,8 @@ def _has_values(part: Part, name: str) -> bool:
 
 def count(part: Part, like: Mapping[str, ColumnProfile], watch: Sequence[str]) -> Profile:
     """Each watched column counted on the baseline's cells, or with the reason why it can't be."""
-    found = {name: _kind_here(part, name) for name in watch}
+    kinds = {field.name: kind_of(field.type) for field in part.schema}
+    found = {name: kinds.get(name) for name in watch}
     why = {name: _why_not(found[name], like.get(name)) for name in watch}
     counted = for_each(
         part,
@@ -96,10 +102,6 @@ def count(part: Part, like: Mapping[str, ColumnProfile], watch: Sequence[str]) -
         for name, reason in why.items()
     }
     return Profile(rows=part.rows, columns=columns)
-
-
-def _kind_here(part: Part, name: str) -> ColumnKind | None:
-    return kind_of(part.schema.field(name).type) if name in part.schema.names else None
 
 
 def _why_not(found: ColumnKind | None, base: ColumnProfile | None) -> str | None:

@@ -14,10 +14,10 @@ import pyarrow as pa
 
 from ct_daemon.drift.binning import Cells, NumericCells, category_cells
 from ct_daemon.drift.edges import SAMPLE, Draft, cells_of, counts_of, draft_for
-from ct_daemon.drift.grid import Tally
 from ct_daemon.drift.names import NameCounts
 from ct_daemon.drift.places import Floats
 from ct_daemon.drift.profile import Baseline, ColumnProfile, Profile, numeric_column, uncounted_column
+from ct_daemon.drift.tally import Tally
 from ct_daemon.errors import SourceError
 from ct_daemon.scan import passes
 from ct_daemon.scan.columns import kind_of

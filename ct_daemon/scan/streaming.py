@@ -11,11 +11,11 @@ import pyarrow as pa
 
 from ct_daemon.drift.binning import NumericCells, category_cells
 from ct_daemon.drift.edges import EMPTY, SAMPLE, cells_of, draft_for, numeric_cells
-from ct_daemon.drift.grid import Tally
 from ct_daemon.drift.names import NameCounts
 from ct_daemon.drift.places import Floats, Ints
 from ct_daemon.drift.profile import ColumnProfile, Profile, numeric_column, uncounted_column
 from ct_daemon.drift.sketch import BUFFER, QuantileSketch
+from ct_daemon.drift.tally import Tally
 from ct_daemon.scan.columns import floats_of, kind_of, names_of
 from ct_daemon.scan.counting import CATEGORICAL, NUMERIC, name_column
 from ct_daemon.scan.parts import TablePart

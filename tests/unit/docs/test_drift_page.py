@@ -20,7 +20,7 @@ from ct_daemon.cli.main import main
 from ct_daemon.drift import categorical, numeric
 from ct_daemon.drift.binning import MAX_CATEGORIES
 from ct_daemon.drift.document import COLUMN_BYTES
-from ct_daemon.drift.grid import SAMPLE_ROWS
+from ct_daemon.drift.tally import SAMPLE_ROWS
 from ct_daemon.scan.verdicts import REASONS
 from ct_daemon.testing import drop
 from tests.unit.docs.conftest import DOCS, REPOSITORY

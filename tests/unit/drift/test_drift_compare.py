@@ -11,7 +11,6 @@ from scipy import stats
 from ct_daemon.drift.binning import NumericCells, category_cells, ordered
 from ct_daemon.drift.compare import compare
 from ct_daemon.drift.edges import numeric_cells
-from ct_daemon.drift.grid import Tally
 from ct_daemon.drift.profile import (
     ColumnProfile,
     Profile,
@@ -19,6 +18,7 @@ from ct_daemon.drift.profile import (
     numeric_column,
     uncounted_column,
 )
+from ct_daemon.drift.tally import Tally
 from ct_daemon.types import ColumnKind, DriftReport, DriftScore
 
 

@@ -27,7 +27,6 @@ from ct_daemon.drift.binning import (
 from ct_daemon.drift.distances import ks_from_counts, ks_from_values
 from ct_daemon.drift.document import COLUMN_BYTES, from_document, to_document
 from ct_daemon.drift.edges import EMPTY, numeric_cells
-from ct_daemon.drift.grid import SAMPLE_ROWS, Tally
 from ct_daemon.drift.places import Affine
 from ct_daemon.drift.profile import (
     Baseline,
@@ -37,6 +36,7 @@ from ct_daemon.drift.profile import (
     numeric_column,
     uncounted_column,
 )
+from ct_daemon.drift.tally import SAMPLE_ROWS, Tally
 from ct_daemon.errors import ArtifactError
 from ct_daemon.types import ColumnKind
 

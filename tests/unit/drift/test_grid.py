@@ -10,10 +10,12 @@ from hypothesis.extra import numpy as hnp
 
 from ct_daemon.drift.binning import MAX_EDGES
 from ct_daemon.drift.edges import SAMPLE, cells_of, counts_of, draft_for
-from ct_daemon.drift.grid import CHUNK, FEW, Grid, Tally
+from ct_daemon.drift.grid import FEW, Grid
 from ct_daemon.drift.names import CAPACITY, NameCounts
 from ct_daemon.drift.places import PLACES, Affine, Logarithmic, PlaceMap, just_above, just_below, map_for
+from ct_daemon.drift.plain import CHUNK
 from ct_daemon.drift.sketch import QuantileSketch
+from ct_daemon.drift.tally import Tally
 
 FINITE = st.floats(allow_nan=False, allow_infinity=False)
 MAPS = st.one_of(

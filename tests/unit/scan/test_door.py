@@ -296,7 +296,7 @@ def test_few_rows_are_told_and_may_be_wanted() -> None:
         (Frame(pa.chunked_array([[1, 2]])), "not_tabular"),
         ({"x": [1], "y": [1, 2]}, "not_tabular"),
     ],
-    ids=str,
+    ids=lambda value: value if isinstance(value, str) else type(value).__name__,
 )
 def test_what_is_no_table_is_refused_with_the_reason(data: Any, reason: str) -> None:
     with pytest.raises(SourceError) as caught:

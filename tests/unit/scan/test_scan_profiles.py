@@ -17,8 +17,8 @@ import pytest
 from scipy import stats
 
 from ct_daemon.drift.compare import compare
-from ct_daemon.drift.grid import SAMPLE_ROWS
 from ct_daemon.drift.profile import Baseline, Profile
+from ct_daemon.drift.tally import SAMPLE_ROWS
 from ct_daemon.errors import ArtifactError, SourceError
 from ct_daemon.scan.columns import codes, contract_of, kind_of, numbers
 from ct_daemon.scan.files import compare_files
