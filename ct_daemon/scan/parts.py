@@ -25,10 +25,8 @@ from ct_daemon.scan.read import PARQUET, check_columns, faults_of, read_table
 
 MAX_ROWS = 2**40
 MAX_COLUMNS = 10_000
-WHOLE_ROW_GROUP = 1 << 22
-"""A column of a row group of so many rows or fewer is decoded in one go."""
 PIECE = 1 << 20
-"""Of larger ones, so many rows at once."""
+"""So many rows of a column of a Parquet file are decoded at once."""
 ROOM = 1 << 29
 """Text files that were read are kept while they take no more bytes than this."""
 
@@ -206,15 +204,8 @@ class ParquetPart:
     def column(self, name: str) -> Iterator[pa.Array]:
         """See `Part`. Texts come as dictionaries, which is how the file holds them."""
         file = self._files.of_thread(self._open)
-        for group in range(self._metadata.num_row_groups):
-            if self._metadata.row_group(group).num_rows <= WHOLE_ROW_GROUP:
-                found = file.read_row_group(group, columns=[name], use_threads=False)
-                yield from found.column(name).chunks
-                continue
-            for batch in file.iter_batches(
-                batch_size=PIECE, row_groups=[group], columns=[name], use_threads=False
-            ):
-                yield batch.column(batch.schema.get_field_index(name))
+        for batch in file.iter_batches(batch_size=PIECE, columns=[name], use_threads=False):
+            yield batch.column(batch.schema.get_field_index(name))
 
     def close(self) -> None:
         """See `Part`."""
@@ -222,7 +213,7 @@ class ParquetPart:
 
     def _open(self) -> pq.ParquetFile:
         texts = [field.name for field in self.schema if is_text(field.type)]
-        return pq.ParquetFile(self.path, metadata=self._metadata, read_dictionary=texts)
+        return pq.ParquetFile(self.path, metadata=self._metadata, read_dictionary=texts, pre_buffer=False)
 
     def __reduce__(self) -> tuple[type[ParquetPart], tuple[Path]]:
         return ParquetPart, (self.path,)
