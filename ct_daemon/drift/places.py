@@ -70,7 +70,8 @@ class Affine:
         """See `PlaceMap`. By bisection among the floats, from a guess that is nearly right."""
         largest = np.finfo(np.float64).max
         with np.errstate(over="ignore", invalid="ignore"):
-            guess = self.centre + (places + 0.5 - self.shift) / self.scale
+            shift = (self.shift + _TWO_52) - _TWO_52  # as it is when added to 2**52: a whole number
+            guess = self.centre + (places + 0.5 - shift) / self.scale
             margin = 8 * np.finfo(np.float64).eps * (np.abs(guess) + abs(self.centre))
             ends = [np.nan_to_num(np.clip(x, -largest, largest)) for x in (guess - margin, guess + margin)]
             low, high = (_keys(end) for end in ends)
