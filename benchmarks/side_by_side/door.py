@@ -15,8 +15,7 @@ KERNEL = "CT_DAEMON_KERNEL"
 
 def kernels() -> list[str]:
     """Those that this installation has, the one that is always there first."""
-    compiled = find_spec("ct_daemon.scan.kernel") and find_spec("numba")
-    return ["numpy", "numba"] if compiled else ["numpy"]
+    return ["numpy", "numba"] if find_spec("numba") else ["numpy"]
 
 
 def environment(kernel: str) -> dict[str, str]:

@@ -93,5 +93,5 @@ serve(
         "count": (count, look),
         "build": (build, rows),
     },
-    ("numpy", "pandas", "pyarrow", "scipy"),
+    ("numpy", "pandas", "pyarrow", "scipy", *(("numba",) if "numba" in door.kernels() else ())),
 )

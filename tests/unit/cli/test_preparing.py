@@ -56,7 +56,9 @@ def test_every_command_that_answers_has_json(command: str) -> None:
     assert "--json" in ct(command, "--help").output
 
 
-@pytest.mark.parametrize("command", sorted(set(main.commands) - {"init", "schema", "demo", "drift", "profile", "token"}))
+@pytest.mark.parametrize(
+    "command", sorted(set(main.commands) - {"init", "schema", "demo", "drift", "profile", "token"})
+)
 def test_every_command_on_a_site_takes_its_configuration_the_same_way(command: str) -> None:
     assert "-c, --config" in ct(command, "--help").output
 
