@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -21,7 +22,7 @@ from ct_daemon.drift.profile import Baseline, Profile
 from ct_daemon.drift.tally import SAMPLE_ROWS
 from ct_daemon.errors import ArtifactError, SourceError
 from ct_daemon.scan.columns import codes, contract_of, kind_of, numbers
-from ct_daemon.scan.files import compare_files
+from ct_daemon.scan.door import compare as compare_data
 from ct_daemon.scan.profiles import new_baseline, profile_like
 from ct_daemon.scan.stored import load_baseline, save_baseline
 from ct_daemon.types import ColumnKind
@@ -255,6 +256,10 @@ def test_a_missing_baseline_is_an_artifact_error(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError) as caught:
         load_baseline(tmp_path / "gone.json", "")
     assert caught.value.reason == "baseline_missing"
+
+
+def compare_files(baseline: list[Path], window: list[Path], **more: int) -> dict[str, Any]:
+    return compare_data(baseline, window, **more).to_dict()
 
 
 # --- two sets of files -----------------------------------------------------------------------------------
