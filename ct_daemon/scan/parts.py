@@ -291,15 +291,21 @@ def _table(data: Any) -> pa.Table:  # noqa: ANN401
     if isinstance(data, Mapping):
         return pa.table({name: _array(values) for name, values in data.items()})
     if type(data).__module__.partition(".")[0] == "pandas" and hasattr(data, "columns"):
-        return pa.Table.from_pandas(data, preserve_index=False)
+        columns = [_array(data.iloc[:, nth]) for nth in range(len(data.columns))]
+        return pa.Table.from_arrays(columns, names=[str(name) for name in data.columns])
     if hasattr(data, "__arrow_c_stream__") or hasattr(data, "__arrow_c_array__"):
         return pa.table(data)
     raise TypeError("it does not speak the Arrow C interface")
 
 
 def _array(values: Any) -> Any:  # noqa: ANN401
-    """Among objects NaN stands for missing, as pandas has it."""
-    objects = isinstance(values, np.ndarray) and values.dtype == object
+    """As Arrow. In numbers NaN stays what it is, and nothing is copied; among objects it stands for missing, as
+    pandas has it."""
+    numbers = getattr(values, "dtype", None)
+    if isinstance(numbers, np.dtype) and numbers.kind in "iuf":
+        return pa.array(np.asarray(values), from_pandas=False)
+    pandas = type(values).__module__.partition(".")[0] == "pandas"
+    objects = pandas or (isinstance(values, np.ndarray) and values.dtype == object)
     return pa.array(values, from_pandas=True) if objects else values
 
 
