@@ -86,20 +86,27 @@ class TextPart:
     @property
     def schema(self) -> pa.Schema:
         """Columns and their types."""
-        return _text(self.path).schema
+        return _text(self.path, _stamp(self.path)).schema
 
     @property
     def rows(self) -> int:
         """How many."""
-        return int(_text(self.path).num_rows)
+        return int(_text(self.path, _stamp(self.path)).num_rows)
 
     def column(self, name: str) -> Iterator[pa.Array]:
         """See `Part`."""
-        yield from _text(self.path).column(name).chunks
+        yield from _text(self.path, _stamp(self.path)).column(name).chunks
+
+
+def _stamp(path: Path) -> tuple[int, int, int]:
+    """Changes when the file does."""
+    with faults_of(path.name):
+        found = path.stat()
+    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 @lru_cache(maxsize=1)
-def _text(path: Path) -> pa.Table:
+def _text(path: Path, stamp: tuple[int, int, int]) -> pa.Table:
     with faults_of(path.name):
         return read_table(path, path.name, max_rows=MAX_ROWS, max_columns=MAX_COLUMNS)
 
