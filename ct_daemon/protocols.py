@@ -92,6 +92,8 @@ class CompareRequest:
     watch: tuple[str, ...] | None = None
     profile_path: str | None = None
     """Where the window's own profile goes."""
+    cluster: str | None = None
+    """Address of a Dask scheduler whose workers read the objects."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

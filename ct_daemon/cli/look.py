@@ -191,10 +191,14 @@ def explain(decision_or_model: str | None, *, config_path: Path, as_json: bool) 
 @click.command()
 @click.argument("baseline", type=click.Path(path_type=Path))
 @click.argument("window", type=click.Path(path_type=Path))
+@click.option(
+    "--dask", metavar="ADDRESS", help="Let a Dask cluster read the files: tcp://HOST:PORT of its scheduler."
+)
 @json_option
-def drift(baseline: Path, window: Path, *, as_json: bool) -> None:
+def drift(baseline: Path, window: Path, *, dask: str | None, as_json: bool) -> None:
     """Compare two data files (Parquet, CSV, JSON lines): no daemon, no configuration."""
     # The comparison needs numpy and Arrow; this command line does without them, so another program does the work.
     program = [sys.executable, "-m", "ct_daemon.workers.two_files", str(baseline), str(window)]
+    program += [] if dask is None else [f"--dask={dask}"]
     sys.stdout.flush()
     os.execv(program[0], [*program, *(["--json"] if as_json else [])])  # noqa: S606  (no shell, our own module)

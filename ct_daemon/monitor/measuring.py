@@ -47,8 +47,9 @@ class Measurer:
         worker: Worker,
         emit: Callable[[Event], None],
         clock: Callable[[], datetime],
+        cluster: str | None = None,
     ) -> None:
-        self._store, self._folders, self._worker = store, folders, worker
+        self._store, self._folders, self._worker, self._cluster = store, folders, worker, cluster
         self._emit, self._clock = emit, clock
         self._labels_joined: dict[str, int] = {}
 
@@ -162,6 +163,7 @@ class Measurer:
                 baseline_digest=version.baseline_digest,
                 watch=watch.settings.drift.columns,
                 profile_path=str(profile),
+                cluster=self._cluster,
             )
         )
         with self._store.write() as tx:

@@ -113,8 +113,8 @@ def _check(file: _File) -> None:
         ) from error
     if size != file.size:
         raise ClusterError(
-            f"{where} sees another {file.path}, of {size} bytes instead of {file.size}; let all machines see the same "
-            "file under this path",
+            f"{where} sees another {file.path}, of {size} bytes instead of {file.size}; let all machines see "
+            "the same file under this path",
             reason="cluster_file",
         )
 
@@ -210,7 +210,7 @@ class Cluster:
         if self._link is None:
             try:
                 self._link = _Link(self.address, self._connect_s)
-                self._part = weakref.finalize(self, self._link.close, self._connect_s)
+                self._part = weakref.finalize(self, partial(self._link.close, self._connect_s))
             except (OSError, ValueError) as error:
                 raise ClusterError(
                     f"there is no way to the Dask scheduler {self.address}: {_said(error)}; see that it runs there",
@@ -275,14 +275,14 @@ class Cluster:
             return error
         if isinstance(error, distributed.scheduler.KilledWorker):
             return ClusterError(
-                f"one worker of the Dask cluster after the other ended while it counted {name}; give them more memory, "
-                "or count smaller files",
+                f"one worker of the Dask cluster after the other ended while it counted {name}; give them more "
+                "memory, or count smaller files",
                 reason="cluster_failed",
             )
         if isinstance(error, ImportError):
             return ClusterError(
-                f"the Dask cluster {self.address} can't load ct-daemon: {_said(error)}; install the same version of it "
-                "on the scheduler and the workers",
+                f"the Dask cluster {self.address} can't load ct-daemon: {_said(error)}; install the same version of "
+                "it on the scheduler and the workers",
                 reason="cluster_versions",
             )
         return ClusterError(

@@ -48,7 +48,7 @@ def profile(
     columns : sequence of str, optional
         Only these.
     spread : Spread, optional
-        Where parts are read, `ct_daemon.scan.cluster.Cluster` for a Dask cluster.
+        Where files are read: `ct_daemon.Cluster` for a Dask cluster, else here. The counts are the same.
 
     Returns
     -------
@@ -61,6 +61,8 @@ def profile(
         When `data` can't be read, with a reason.
     ArtifactError
         When `like` is no saved profile.
+    ClusterError
+        When a cluster does not deliver.
 
     Examples
     --------
@@ -121,7 +123,13 @@ def score_document(score: DriftScore) -> dict[str, Any]:
     return {key: value for key, value in found.items() if value is not None}
 
 
-def compare(baseline: Any, window: Any, *, min_rows: int = 50) -> Comparison:  # noqa: ANN401
+def compare(
+    baseline: Any,  # noqa: ANN401
+    window: Any,  # noqa: ANN401
+    *,
+    min_rows: int = 50,
+    spread: Spread = HERE,
+) -> Comparison:
     """Hold a window against a baseline, column by column.
 
     Parameters
@@ -130,6 +138,8 @@ def compare(baseline: Any, window: Any, *, min_rows: int = 50) -> Comparison:  #
         A window's profile must have been counted on the cells of this baseline (``profile(data, like=baseline)``).
     min_rows : int
         With fewer rows nothing is said: "can't tell" is never shown as "no drift".
+    spread : Spread, optional
+        Where files are read; see `profile`.
 
     Returns
     -------
@@ -141,24 +151,26 @@ def compare(baseline: Any, window: Any, *, min_rows: int = 50) -> Comparison:  #
     SourceError, ArtifactError
         When data or a saved profile can't be read; `schema_differs` when the window was counted on other cells.
     """
-    base = _profile_of(baseline, None)
+    base = _profile_of(baseline, None, spread)
     try:
-        return Comparison(compare_profiles(base, _profile_of(window, base), min_rows=min_rows))
+        return Comparison(compare_profiles(base, _profile_of(window, base, spread), min_rows=min_rows))
     except ValueError as error:
         raise ArtifactError(f"{error}", reason="schema_differs") from error
 
 
-def _profile_of(data: Any, like: Profile | None) -> Profile:  # noqa: ANN401
+def _profile_of(data: Any, like: Profile | None, spread: Spread) -> Profile:  # noqa: ANN401
     if isinstance(data, Profile):
         return data
     if isinstance(data, (str, os.PathLike)) and Path(data).suffix == SUFFIX:
         return load_profile(Path(data))
     if like is None:
-        return profile(data)
+        return profile(data, spread=spread)
     parts = parts_of(data)
     if isinstance(parts, pa.RecordBatchReader):
         names = parts.schema.names
     else:
         names = [name for part in parts for name in part.schema.names]
     watch = list(dict.fromkeys([*like.columns, *names]))
-    return profile(parts if isinstance(parts, pa.RecordBatchReader) else data, like=like, columns=watch)
+    return profile(
+        parts if isinstance(parts, pa.RecordBatchReader) else data, like=like, columns=watch, spread=spread
+    )

@@ -9,6 +9,7 @@ from typing import Any
 from ct_daemon.config import ConceptDriftTrigger
 from ct_daemon.errors import SourceError
 from ct_daemon.scan.door import Comparison, compare, score_document
+from ct_daemon.scan.profiles import HERE, Spread
 from ct_daemon.triggers.concept_drift import has_moved
 from ct_daemon.types import DriftScore
 
@@ -18,7 +19,11 @@ _VERDICTS = {True: "moved", False: "calm", None: "unknown"}
 
 
 def compare_files(
-    baseline_paths: Sequence[Path], window_paths: Sequence[Path], *, min_rows: int = 50
+    baseline_paths: Sequence[Path],
+    window_paths: Sequence[Path],
+    *,
+    min_rows: int = 50,
+    spread: Spread = HERE,
 ) -> dict[str, Any]:
     """Drift of every column between two sets of files, as a plain JSON document.
 
@@ -26,6 +31,8 @@ def compare_files(
     ----------
     baseline_paths, window_paths : sequence of Path
         Files of rows, or one saved profile.
+    spread : Spread, optional
+        Where files are read.
 
     Returns
     -------
@@ -44,7 +51,7 @@ def compare_files(
     ArtifactError
         When a saved profile can't be read, or the window's was counted on other cells (`schema_differs`).
     """
-    found = compare(_data(baseline_paths), _data(window_paths), min_rows=min_rows)
+    found = compare(_data(baseline_paths), _data(window_paths), min_rows=min_rows, spread=spread)
     return document_of(found)
 
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 from ct_daemon.errors import CtDaemonError, SourceError
+from ct_daemon.scan.cluster import Cluster
 from ct_daemon.scan.files import compare_files
+from ct_daemon.scan.profiles import HERE, Spread
 from ct_daemon.terminal import GAP, Column, clip, printable, table, width, wrapped
 from ct_daemon.words import counted
 
@@ -33,12 +36,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("baseline", type=Path)
     parser.add_argument("window", type=Path)
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--dask", metavar="ADDRESS")
     chosen = parser.parse_args(arguments)
     try:
         for path in (chosen.baseline, chosen.window):
             if not path.exists():
                 raise SourceError(f"there is no file {path}; check the name", reason="file_missing")
-        found = compare_files([chosen.baseline], [chosen.window])
+        with _spread(chosen.dask) as spread:
+            found = compare_files([chosen.baseline], [chosen.window], spread=spread)
     except CtDaemonError as error:
         if chosen.json:
             sys.stdout.write(
@@ -52,6 +57,10 @@ def main(arguments: list[str] | None = None) -> int:
     )
     sys.stdout.write(text + "\n")
     return 0
+
+
+def _spread(address: str | None) -> AbstractContextManager[Spread]:
+    return nullcontext(HERE) if address is None else Cluster(address)
 
 
 def report(found: dict[str, Any], width: int) -> list[str]:

@@ -32,35 +32,14 @@ class LocalCluster:
         self.folder, self.options = folder, options
         self.started: list[subprocess.Popen] = []
         known = folder / "scheduler.json"
-        self.scheduler = self._start(
-            "dask_scheduler",
-            "--port",
-            "0",
-            "--scheduler-file",
-            str(known),
-            "--no-show",
-            "--dashboard-address",
-            "",
-            *(() if options else ("--host", "127.0.0.1")),
-            *options,
-        )
+        own = ("--port", "0", "--scheduler-file", str(known), "--no-show", "--dashboard-address", "")
+        self.scheduler = self._start("dask_scheduler", "--host", "127.0.0.1", *own, *options)
         self.address = until(lambda: _address(known), "the scheduler listens")
 
     def worker(self) -> subprocess.Popen:
         """Start another one; it need not be there yet."""
-        self.started.append(
-            self._start(
-                "dask_worker",
-                self.address,
-                "--no-nanny",
-                "--nthreads",
-                "1",
-                "--no-dashboard",
-                "--local-directory",
-                str(self.folder),
-                *self.options,
-            )  # fmt: skip
-        )
+        own = ("--no-nanny", "--nthreads", "1", "--no-dashboard", "--local-directory", str(self.folder))
+        self.started.append(self._start("dask_worker", self.address, *own, *self.options))
         return self.started[-1]
 
     def close(self) -> None:
