@@ -10,15 +10,17 @@ Requests to a cluster are pickles: whoever reaches its scheduler runs code on it
 
 from __future__ import annotations
 
+import asyncio
+import atexit
 import importlib
 import pickle
 import platform
 import threading
 import uuid
-import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -42,6 +44,7 @@ RETRIES = 2
 worker is lost is given to another one by the scheduler, `distributed.scheduler.allowed-failures` times."""
 LOOK_S = 2.0
 """While nothing arrives, so often is looked whether there still are workers."""
+CLOSE_S = 2.0
 AHEAD = 2
 """So many tasks a thread of the cluster are under way, which bounds the results that wait for an earlier one."""
 BIG_GRAPH = {"distributed.admin.large-graph-warning-threshold": "64GiB"}
@@ -125,7 +128,7 @@ def _check(file: _File) -> None:
 class Cluster:
     """Implements `Spread` by the workers of a Dask cluster.
 
-    It is connected at the first use and stays so until `close`, or the end of a ``with`` block.
+    It is connected at the first use and stays so until `close`, the end of a ``with`` block, or that of the program.
 
     Parameters
     ----------
@@ -152,8 +155,6 @@ class Cluster:
         self.address = address
         self._connect_s, self._patience_s = connect_s, patience_s
         self._link: _Link | None = None
-        self._part = weakref.finalize(self, int)
-        """Parts from the cluster, once; also when this object or the program ends."""
 
     def __enter__(self) -> Self:
         return self
@@ -165,8 +166,9 @@ class Cluster:
 
     def close(self) -> None:
         """Part from the cluster; a later use connects anew."""
-        self._part()
-        self._link = None
+        link, self._link = self._link, None
+        if link is not None:
+            link.close()
 
     def map(self, do: Callable[..., T], tasks: Sequence[tuple[Any, ...]]) -> Iterable[T]:
         """See `Spread`. The first argument of each task is its part.
@@ -210,7 +212,6 @@ class Cluster:
         if self._link is None:
             try:
                 self._link = _Link(self.address, self._connect_s)
-                self._part = weakref.finalize(self, partial(self._link.close, self._connect_s))
             except (OSError, ValueError) as error:
                 raise ClusterError(
                     f"there is no way to the Dask scheduler {self.address}: {_said(error)}; see that it runs there",
@@ -339,18 +340,25 @@ class _Link:
         except BaseException:
             self._end()
             raise
+        atexit.register(self.close)
 
-    def close(self, patience_s: float) -> None:
-        """Part, also from a scheduler that is gone."""
-        try:
-            self.client.close(timeout=patience_s)
-        finally:
-            self._end()
+    def close(self) -> None:
+        """Part, also from a scheduler that is gone. That the scheduler hears of it is a courtesy: after `CLOSE_S` the
+        connection just ends."""
+        atexit.unregister(self.close)
+        with suppress(TimeoutError):
+            self.client.close(timeout=CLOSE_S)
+        self._end()
 
     def _end(self) -> None:
-        self._loop.add_callback(self._loop.stop)
+        self._loop.add_callback(self._stop)
         self._thread.join()
         self._loop.close()
+
+    def _stop(self) -> None:
+        for task in asyncio.all_tasks(self._loop.asyncio_loop):
+            task.cancel()
+        self._loop.add_callback(self._loop.stop)  # when they have heard of it
 
 
 def _distributed() -> Any:  # noqa: ANN401

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -98,3 +99,35 @@ class Holding:
     def _caught(self) -> list[int] | None:
         found = [int(path.suffix.removeprefix(".pid")) for path in self.folder.glob("*.pid*")]
         return found if len(found) == len(self.names) else None
+
+
+# --- what workers do; here, because they import little for it -----------------------------------------------------
+
+
+def process_of(part) -> int:
+    return os.getpid()
+
+
+@dataclass
+class Counted:
+    """How often it was made ready to travel."""
+
+    pickled: int = 0
+
+    def __getstate__(self) -> dict:
+        self.pickled += 1
+        return {}
+
+
+def nth(part, common, number, folder) -> int:
+    (Path(folder) / f"{number}").touch()
+    return number
+
+
+def changing(part) -> None:
+    part.path.write_bytes(b"other")
+    raise OSError("so that it is tried again")
+
+
+def raising(part) -> None:
+    raise ZeroDivisionError("in a pass")
