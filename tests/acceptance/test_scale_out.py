@@ -1,4 +1,4 @@
-"""A daemon that is told of a Dask cluster: a window that the cluster can't read is read all the same, and that is told."""
+"""A daemon that is told of a Dask cluster: a window that it can't read is read all the same, and that is told."""
 
 from __future__ import annotations
 
