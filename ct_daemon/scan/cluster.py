@@ -10,119 +10,36 @@ Requests to a cluster are pickles: whoever reaches its scheduler runs code on it
 
 from __future__ import annotations
 
-import asyncio
-import atexit
 import importlib
 import pickle
-import platform
-import threading
+import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError
-from contextlib import suppress
-from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from time import monotonic
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-import numpy as np
-import pyarrow as pa
-
-import ct_daemon
 from ct_daemon.errors import ClusterError, CtDaemonError
-from ct_daemon.scan.parts import ParquetPart, TextPart
+from ct_daemon.scan.link import Link, distributed_package
 from ct_daemon.scan.profiles import HERE
-from ct_daemon.scan.read import faults_of
+from ct_daemon.scan.shipping import common_of, done, is_file, packed, unpacked, versions
 
 T = TypeVar("T")
-SCHEMES = ("tcp", "tls")
 RETRIES = 2
 """A task that raises is tried so often again, perhaps elsewhere: a network folder may have been away. A task whose
 worker is lost is given to another one by the scheduler, `distributed.scheduler.allowed-failures` times."""
 LOOK_S = 2.0
 """While nothing arrives, so often is looked whether there still are workers."""
-CLOSE_S = 2.0
+LOOK_FOR_WORKERS_S = 0.1
+OTHER_ENVIRONMENT = "different environments"
+"""So says a scheduler that can't load what a task needs."""
 AHEAD = 2
 """So many tasks a thread of the cluster are under way, which bounds the results that wait for an earlier one."""
 BIG_GRAPH = {"distributed.admin.large-graph-warning-threshold": "64GiB"}
 """What is shared is sent once and is meant to be as large as it is."""
-Versions = dict[str, str]
-
-
-def versions() -> Versions:
-    """What has to be the same everywhere, so that counts are."""
-    return {
-        "Python": ".".join(platform.python_version_tuple()[:2]),
-        "ct-daemon": ct_daemon.__version__,
-        "numpy": np.__version__,
-        "pyarrow": pa.__version__,
-    }
-
-
-# --- on a worker ---------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _File:
-    """A file that both sides must see alike."""
-
-    path: Path
-    """Absolute."""
-    size: int
-
-
-def unpacked(content: bytes, expected: Versions) -> Any:  # noqa: ANN401
-    """What was packed on a machine with the same versions."""
-    found = versions()
-    differing = [
-        f"{name} {found[name]} instead of {want}" for name, want in expected.items() if found[name] != want
-    ]
-    if differing:
-        raise ClusterError(
-            f"the worker on {platform.node()} has {', '.join(differing)}; install the same versions there",
-            reason="cluster_versions",
-        )
-    return pickle.loads(content)  # noqa: S301  (a worker runs whatever its clients send, see the module)
-
-
-def done(content: bytes, expected: Versions, shared: dict[int, object]) -> Any:  # noqa: ANN401
-    """The result of one task.
-
-    Parameters
-    ----------
-    content : bytes
-        The function, the file, and the arguments.
-    shared : dict
-        Arguments by place that all tasks have.
-    """
-    do, file, arguments = unpacked(content, expected)
-    _check(file)
-    for place, argument in shared.items():
-        arguments.insert(place, argument)
-    return do(*arguments)
-
-
-def _check(file: _File) -> None:
-    where = f"the worker on {platform.node()}"
-    try:
-        size = file.path.stat().st_size
-    except OSError as error:
-        raise ClusterError(
-            f"{where} can't see {file.path}: {error.strerror}; make it visible under the same path there",
-            reason="cluster_file",
-        ) from error
-    if size != file.size:
-        raise ClusterError(
-            f"{where} sees another {file.path}, of {size} bytes instead of {file.size}; let all machines see "
-            "the same file under this path",
-            reason="cluster_file",
-        )
-
-
-# --- here ----------------------------------------------------------------------------------------------------
 
 
 class Cluster:
@@ -154,7 +71,7 @@ class Cluster:
     def __init__(self, address: str, *, connect_s: float = 10.0, patience_s: float = 600.0) -> None:
         self.address = address
         self._connect_s, self._patience_s = connect_s, patience_s
-        self._link: _Link | None = None
+        self._link: Link | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -181,13 +98,13 @@ class Cluster:
         CtDaemonError
             What the passes raise.
         """
-        if not any(_is_file(task[0]) for task in tasks):
+        if not any(is_file(task[0]) for task in tasks):
             return HERE.map(do, tasks)
         return self._spread(do, tasks)
 
     def _spread(self, do: Callable[..., T], tasks: Sequence[tuple[Any, ...]]) -> Iterator[T]:
         client, run = self._connected(), uuid.uuid4().hex
-        expected, common = versions(), _common(tasks)
+        expected, common = versions(), common_of(tasks)
         shared = self._sent(
             partial(client.submit, unpacked, pickle.dumps(common), expected), f"{_name(do)}_shared-{run}"
         )
@@ -197,8 +114,8 @@ class Cluster:
             if len(under_way) >= ahead:
                 yield self._arrived(do, *under_way.popleft())
             sent = None
-            if _is_file(task[0]):
-                content = _packed(do, task, common)
+            if is_file(task[0]):
+                content = packed(do, task, common)
                 sent = self._sent(
                     partial(client.submit, done, content, expected, shared), f"{_name(do)}-{run}-{number}"
                 )
@@ -211,18 +128,17 @@ class Cluster:
             self.close()
         if self._link is None:
             try:
-                self._link = _Link(self.address, self._connect_s)
+                self._link = Link(self.address, self._connect_s)
             except (OSError, ValueError) as error:
                 raise ClusterError(
                     f"there is no way to the Dask scheduler {self.address}: {_said(error)}; see that it runs there",
                     reason="cluster_unreachable",
                 ) from error
-        try:
-            self._link.client.wait_for_workers(1, timeout=self._connect_s)
-        except TimeoutError as error:
-            raise self._empty() from error
-        except (OSError, RuntimeError) as error:
-            raise self._lost(error) from error
+        until = monotonic() + self._connect_s
+        while not self._threads(self._link.client):
+            if monotonic() > until:
+                raise self._empty()
+            time.sleep(LOOK_FOR_WORKERS_S)
         return self._link.client
 
     def _sent(self, submit: Callable[..., Any], key: str) -> Any:  # noqa: ANN401
@@ -238,15 +154,12 @@ class Cluster:
             try:
                 error = sent.exception(timeout=LOOK_S)
                 if error is None:
-                    result: T = sent.result(timeout=LOOK_S)
+                    result: T = sent.result(timeout=self._patience_s)
                     return result
                 break
             except TimeoutError:
                 now = monotonic()
-            except (
-                CancelledError,
-                OSError,
-            ) as gone:  # it is the task's own error that is returned, not raised
+            except (CancelledError, OSError) as gone:  # what a task raises is returned above, and not raised
                 raise self._lost(gone) from gone
             if now > until:
                 raise ClusterError(
@@ -271,7 +184,7 @@ class Cluster:
         return found
 
     def _error(self, name: str, error: BaseException) -> CtDaemonError:
-        distributed = _distributed()
+        distributed = distributed_package()
         if isinstance(error, CtDaemonError):
             return error
         if isinstance(error, distributed.scheduler.KilledWorker):
@@ -280,7 +193,7 @@ class Cluster:
                 "memory, or count smaller files",
                 reason="cluster_failed",
             )
-        if isinstance(error, ImportError):
+        if isinstance(error, ImportError) or OTHER_ENVIRONMENT in str(error):
             return ClusterError(
                 f"the Dask cluster {self.address} can't load ct-daemon: {_said(error)}; install the same version of "
                 "it on the scheduler and the workers",
@@ -293,7 +206,8 @@ class Cluster:
 
     def _empty(self) -> ClusterError:
         return ClusterError(
-            f"the Dask cluster {self.address} had no worker for {self._connect_s:g} s; start some with 'dask worker'",
+            f"the Dask cluster {self.address} had no worker for {self._connect_s:g} s; start some with 'dask worker' "
+            "or look at the log of those that end: they need ct-daemon",
             reason="cluster_empty",
         )
 
@@ -302,97 +216,6 @@ class Cluster:
             f"the Dask scheduler {self.address} went away ({_said(error)}); see that it runs, then try again",
             reason="cluster_lost",
         )
-
-
-class _Link:
-    """A connection to a scheduler, with a thread of its own that both end together.
-
-    Raises
-    ------
-    OSError, ValueError
-        When there is no way to the scheduler.
-    ClusterError
-        `dask_missing`.
-    """
-
-    def __init__(self, address: str, connect_s: float) -> None:
-        distributed = _distributed()
-        # What is wrong with the address or the certificates is told before there is anything to be ended.
-        scheme = distributed.comm.core.parse_address(address, strict=True)[0]
-        security = distributed.Security()
-        if scheme not in SCHEMES:
-            raise ValueError(f"write one of {', '.join(f'{one}://HOST:PORT' for one in SCHEMES)}")
-        distributed.comm.parse_host_port(address)
-        if scheme == "tls" and security.get_connection_args("client").get("ssl_context") is None:
-            raise ValueError("Dask's configuration names no certificates (distributed.comm.tls)")
-        self._loop = importlib.import_module("tornado.ioloop").IOLoop(make_current=False)
-        self._thread = threading.Thread(target=self._loop.start, name="dask-link", daemon=True)
-        self._thread.start()
-        try:
-            self.client = distributed.Client(
-                address,
-                loop=self._loop,
-                security=security,
-                timeout=connect_s,
-                set_as_default=False,
-                name="ct-daemon",
-            )
-        except BaseException:
-            self._end()
-            raise
-        atexit.register(self.close)
-
-    def close(self) -> None:
-        """Part, also from a scheduler that is gone. That the scheduler hears of it is a courtesy: after `CLOSE_S` the
-        connection just ends."""
-        atexit.unregister(self.close)
-        with suppress(TimeoutError):
-            self.client.close(timeout=CLOSE_S)
-        self._end()
-
-    def _end(self) -> None:
-        self._loop.add_callback(self._stop)
-        self._thread.join()
-        self._loop.close()
-
-    def _stop(self) -> None:
-        for task in asyncio.all_tasks(self._loop.asyncio_loop):
-            task.cancel()
-        self._loop.add_callback(self._loop.stop)  # when they have heard of it
-
-
-def _distributed() -> Any:  # noqa: ANN401
-    try:
-        return importlib.import_module("distributed")
-    except ImportError as error:
-        raise ClusterError(
-            f"a Dask cluster needs the package distributed ({error}): pip install 'ct-daemon[dask]'",
-            reason="dask_missing",
-        ) from error
-
-
-def _is_file(part: object) -> bool:
-    """Only files are given to the cluster: rows in memory would have to travel."""
-    return isinstance(part, (ParquetPart, TextPart))
-
-
-def _common(tasks: Sequence[tuple[Any, ...]]) -> dict[int, object]:
-    """The arguments, by place, that are the same object in all tasks."""
-    return {
-        place: argument
-        for place, argument in enumerate(tasks[0])
-        if place and all(task[place] is argument for task in tasks)
-    }
-
-
-def _packed(do: Callable[..., object], task: tuple[Any, ...], common: dict[int, object]) -> bytes:
-    """A task as bytes, without what is common."""
-    part = task[0]
-    path = part.path.absolute()
-    with faults_of(part.name):
-        file = _File(path=path, size=path.stat().st_size)
-    own = [argument for place, argument in enumerate(task) if place not in common]
-    return pickle.dumps((do, file, [replace(part, path=path), *own[1:]]))
 
 
 def _said(error: BaseException) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -27,6 +28,7 @@ from ct_daemon.scan import cluster as module
 from ct_daemon.scan.cluster import Cluster
 from ct_daemon.scan.parts import ParquetPart, TablePart, TextPart
 from ct_daemon.scan.profiles import profile_parts, profile_parts_like
+from ct_daemon.scan.shipping import versions
 from ct_daemon.workers import two_files
 from ct_daemon.workers.client import WorkerProcess
 from ct_daemon.workers.comparing import Comparer
@@ -199,6 +201,14 @@ def test_a_scheduler_that_can_not_be_reached(files, address, said):
     assert threading.active_count() == threads
 
 
+def test_something_that_listens_and_never_answers_is_not_waited_for(files):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"tcp://127.0.0.1:{silent.getsockname()[1]}"
+        with pytest.raises(ClusterError) as error:
+            ct_daemon.profile(files.few, spread=Cluster(address, connect_s=0.3))
+    assert error.value.reason == "cluster_unreachable"
+
+
 def test_without_the_extra_it_is_said_what_to_install(files, monkeypatch):
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(ClusterError, match=r"ct-daemon\[dask\]") as error:
@@ -207,7 +217,7 @@ def test_without_the_extra_it_is_said_what_to_install(files, monkeypatch):
 
 
 def test_workers_with_other_versions_are_refused(files, cluster, monkeypatch):
-    other = module.versions() | {"numpy": "1.0"}
+    other = versions() | {"numpy": "1.0"}
     monkeypatch.setattr(module, "versions", lambda: other)
     with pytest.raises(ClusterError, match=r"numpy [\d.]+ instead of 1\.0") as error:
         ct_daemon.profile(files.few, spread=cluster)
