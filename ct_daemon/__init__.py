@@ -12,6 +12,7 @@ _PUBLIC = {
     "profile": "ct_daemon.scan.door",
     "compare": "ct_daemon.scan.door",
     "Comparison": "ct_daemon.scan.comparison",
+    "Cluster": "ct_daemon.scan.cluster",
     "Profile": "ct_daemon.drift.profile",
     "save_profile": "ct_daemon.scan.stored",
     "load_profile": "ct_daemon.scan.stored",

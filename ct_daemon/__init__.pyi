@@ -1,6 +1,7 @@
 """The public names with their types. They are imported at their first use, which type checkers can't see."""
 
 from ct_daemon.drift.profile import Profile as Profile
+from ct_daemon.scan.cluster import Cluster as Cluster
 from ct_daemon.scan.comparison import Comparison as Comparison
 from ct_daemon.scan.door import compare as compare
 from ct_daemon.scan.door import profile as profile

@@ -161,3 +161,10 @@ class WaitTimeoutError(CtDaemonError):
 
     exit_code = 14
     default_reason = "wait_timeout"
+
+
+class ClusterError(CtDaemonError):
+    """A Dask cluster can't be reached, does not fit, or did not deliver."""
+
+    exit_code = 15
+    default_reason = "cluster_failed"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -94,7 +95,7 @@ def build(
         memory_mb=limits.worker_memory_mb,
         time_s=limits.worker_time,
         idle_s=limits.worker_idle,
-        env=POLITE,
+        env=POLITE | _settings_of_dask(config),
         scratch=folders.scratch,
     )
     trainer = ProcessRunner(on_start=on_trainer, env=POLITE)
@@ -121,6 +122,7 @@ def build(
         queued=executor.notify,
         clock=clock,
         pulse=pulse,
+        cluster=config.scale.dask,
     )
     control = Control(
         store=store,
@@ -162,6 +164,13 @@ def build(
     )
     shops.swap({model: shop_of(model, settings, parts) for model, settings in config.models.items()})
     return parts
+
+
+def _settings_of_dask(config: Config) -> dict[str, str]:
+    """The variables by which Dask is told of certificates and limits, where a cluster is used."""
+    if config.scale.dask is None:
+        return {}
+    return {name: value for name, value in os.environ.items() if name.startswith("DASK_")}
 
 
 def shop_of(model: str, settings: ModelSettings, parts: Parts, *, known: Workshop | None = None) -> Workshop:

@@ -110,6 +110,8 @@ class CompareRequest:
     predictions: tuple[str, ...] = ()
     """What the version answered to rows of `objects`, as far as it was asked."""
     joint: JointRequest | None = None
+    cluster: str | None = None
+    """Address of a Dask scheduler whose workers read the objects."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

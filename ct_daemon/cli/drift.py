@@ -15,6 +15,9 @@ import click
 from ct_daemon.cli.options import json_option
 
 columns_option = click.option("--columns", metavar="A,B", help="Only these columns.")
+dask_option = click.option(
+    "--dask", metavar="ADDRESS", help="Let a Dask cluster read the files: tcp://HOST:PORT of its scheduler."
+)
 
 
 @click.command()
@@ -32,6 +35,7 @@ columns_option = click.option("--columns", metavar="A,B", help="Only these colum
 @click.option(
     "--ignore", metavar="COLUMN", multiple=True, help="It shall not look at this one, such as a time."
 )
+@dask_option
 @json_option
 def drift(
     baseline: Path,
@@ -41,6 +45,7 @@ def drift(
     min_rows: int,
     joint: bool,
     ignore: tuple[str, ...],
+    dask: str | None,
     as_json: bool,
 ) -> None:
     """Compare two sets of rows, column by column: what moved, which way, and what is only noise.
@@ -54,6 +59,7 @@ def drift(
         *_given("--columns", columns),
         f"--min-rows={min_rows}",
         *(f"--ignore={one}" for one in ignore),
+        *_given("--dask", dask),
     ]
     program = "joint_files" if joint else "two_files"
     _become(program, [*options, *(["--json"] if as_json else [])], [baseline, window])
@@ -68,16 +74,28 @@ def drift(
     help="A saved profile, the baseline: count on its cells, so that the two can be compared and days merged.",
 )
 @columns_option
+@dask_option
 @json_option
 def profile(
-    data: tuple[Path, ...], *, out: Path | None, like: Path | None, columns: str | None, as_json: bool
+    data: tuple[Path, ...],
+    *,
+    out: Path | None,
+    like: Path | None,
+    columns: str | None,
+    dask: str | None,
+    as_json: bool,
 ) -> None:
     """Count the columns of rows, a few kilobytes each, and keep that instead of the rows.
 
     DATA are files of rows, folders or patterns, as for 'ct-daemon drift'; together they are one profile. Saved
     profiles (.json) are merged, if they were counted on one baseline. Without --out, the profile is only shown.
     """
-    options = [*_given("--out", out), *_given("--like", like), *_given("--columns", columns)]
+    options = [
+        *_given("--out", out),
+        *_given("--like", like),
+        *_given("--columns", columns),
+        *_given("--dask", dask),
+    ]
     _become("profiling", [*options, *(["--json"] if as_json else [])], data)
 
 

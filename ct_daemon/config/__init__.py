@@ -6,6 +6,7 @@ from ct_daemon.config.file import Config, load, parse
 from ct_daemon.config.hooks import HookKind, HookSettings
 from ct_daemon.config.metrics import MetricsSettings
 from ct_daemon.config.model import AliasTarget, ModelSettings
+from ct_daemon.config.scale import ScaleSettings
 from ct_daemon.config.service import Limits, Retention
 from ct_daemon.config.training import GateSettings, SklearnTrainer, TrainingLimits, TrainingSettings
 from ct_daemon.config.triggers import (
@@ -37,6 +38,7 @@ __all__ = [
     "OnDemandTrigger",
     "PolicySettings",
     "Retention",
+    "ScaleSettings",
     "SklearnTrainer",
     "TrainingLimits",
     "TrainingSettings",

@@ -18,6 +18,7 @@ from ct_daemon.config.data import FilesSource
 from ct_daemon.config.hooks import HookSettings
 from ct_daemon.config.metrics import MetricsSettings
 from ct_daemon.config.model import ModelSettings
+from ct_daemon.config.scale import ScaleSettings
 from ct_daemon.config.secret_places import anchored
 from ct_daemon.config.service import Limits, Retention
 from ct_daemon.config.values import Slug, Strict, misfit
@@ -45,6 +46,7 @@ class Config(Strict):
     metrics: MetricsSettings = Field(
         default_factory=MetricsSettings, description="What Prometheus may read, and where."
     )
+    scale: ScaleSettings = Field(default_factory=ScaleSettings, description="Other machines that help.")
 
     @model_validator(mode="after")
     def _folders_differ(self) -> Self:

@@ -63,8 +63,9 @@ class Measurer:
         worker: Worker,
         emit: Callable[[Event], None],
         clock: Callable[[], datetime],
+        cluster: str | None = None,
     ) -> None:
-        self._store, self._folders, self._worker = store, folders, worker
+        self._store, self._folders, self._worker, self._cluster = store, folders, worker, cluster
         self._emit, self._clock = emit, clock
         self._labels_joined: dict[str, int] = {}
 
@@ -233,6 +234,7 @@ class Measurer:
             labels_later=watch.settings.labels is not None,
             predictions=answered,
             joint=joint,
+            cluster=self._cluster,
         )
 
     def _compared(self, request: CompareRequest) -> DriftReport:

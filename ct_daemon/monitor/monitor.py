@@ -67,6 +67,8 @@ class Monitor:
         Who is under watch; may be exchanged while the monitor works (`refresh`).
     pulse : Pulse, optional
         Hears that a tick makes progress.
+    cluster : str, optional
+        Address of a Dask scheduler, for windows.
     """
 
     def __init__(
@@ -80,13 +82,16 @@ class Monitor:
         queued: Callable[[], None],
         clock: Callable[[], datetime],
         pulse: Pulse | None = None,
+        cluster: str | None = None,
     ) -> None:
         self._store, self._watches, self._emit, self._clock = store, watches, emit, clock
         self._pulse = pulse or Pulse()
         self._taker = Taker(
             store=store, folders=folders, worker=worker, emit=emit, clock=clock, pulse=self._pulse
         )
-        self._measurer = Measurer(store=store, folders=folders, worker=worker, emit=emit, clock=clock)
+        self._measurer = Measurer(
+            store=store, folders=folders, worker=worker, emit=emit, clock=clock, cluster=cluster
+        )
         self._decider = Decider(store=store, emit=emit, queued=queued, clock=clock)
         self._locks: dict[str, threading.RLock] = {}
         self._owed = set(watches)

@@ -171,8 +171,9 @@ def _group(
 ) -> dict[str, ColumnProfile]:
     samples, names = _look(parts, kinds, rows, spread)
     drafts = {name: draft_for(sample, whole=rows <= SAMPLE) for name, sample in samples.items()}
+    counting = {name: draft.for_counting() for name, draft in drafts.items()}
     tallies: dict[str, Tally] = {}
-    for found in spread.map(passes.tally, [(part, drafts) for part in parts]):
+    for found in spread.map(passes.tally, [(part, counting) for part in parts]):
         for name, tally in found.items():
             if name in tallies:
                 tallies[name].merge(tally)

@@ -7,8 +7,11 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 
 from ct_daemon.errors import ConfigError, CtDaemonError
+from ct_daemon.scan.cluster import Cluster
+from ct_daemon.scan.profiles import HERE, Spread
 
 
 def answer(make: Callable[[], str], *, as_json: bool) -> int:
@@ -34,6 +37,11 @@ def answer(make: Callable[[], str], *, as_json: bool) -> int:
         # Whoever read has seen enough. Without this, Python complains once more when it ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return code
+
+
+def spread_of(address: str | None) -> AbstractContextManager[Spread]:
+    """Where files are read: on the cluster at this address, or here."""
+    return nullcontext(HERE) if address is None else Cluster(address)
 
 
 def document(found: object) -> str:

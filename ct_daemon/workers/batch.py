@@ -3,7 +3,7 @@ until it is closed. The arguments are what it may use for one request, and a fol
 between it and models that are asked in a process of their own.
 
 The six operations of `protocols.Worker`. Each reads files and writes whole files or none, and nothing is kept
-between requests but loaded models: a request can be repeated at any time.
+between requests but loaded models and baselines: a request can be repeated at any time.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from ct_daemon.protocols import (
     VerifyRequest,
 )
 from ct_daemon.scoring.predict import Scorer
-from ct_daemon.workers.comparing import compare
+from ct_daemon.workers.comparing import Comparer
 from ct_daemon.workers.judging import evaluate
 from ct_daemon.workers.serve import Operations, serve
 from ct_daemon.workers.taking import take
@@ -53,7 +53,7 @@ def operations(bounds: Bounds) -> Operations:
     scorer = Scorer(bounds=bounds)
     return {
         "take": (TakeRequest, partial(take, scorer=scorer)),
-        "compare": (CompareRequest, compare),
+        "compare": (CompareRequest, Comparer(patience_s=bounds.time_s).compare),
         "join": (JoinRequest, join),
         "validate": (ValidateRequest, validate),
         "evaluate": (TrainSpec, partial(evaluate, bounds=bounds)),

@@ -16,7 +16,9 @@ import uuid
 from collections.abc import Mapping
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn, TypeVar
+from typing import Any, NamedTuple, NoReturn, TypeVar, cast
+
+import structlog
 
 from ct_daemon import codec
 from ct_daemon.errors import CtDaemonError, WorkerError
@@ -38,6 +40,8 @@ from ct_daemon.protocols import (
 )
 from ct_daemon.types import DriftReport
 from ct_daemon.workers.serve import GREETING, HEADER_BYTES, MAX_FRAME_BYTES, Failure, Reply, frame
+
+log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
@@ -145,12 +149,15 @@ class WorkerProcess:
             sent = frame(json.dumps({"op": op, "request": codec.plain(request)}))
         except ValueError as error:
             raise WorkerError(f"{op}: {error}; ask for less at a time", reason="bad_request") from error
-        reply: Future[T] = Future()
+        reply: Future[Reply[T]] = Future()
         with self._lock:
             if self._closing.is_set():
                 raise _closed(op)
             self._jobs.put(_Job(op, sent, kind, reply))
-        return reply.result()
+        answer = reply.result()
+        for said in answer.warnings:
+            log.warning("worker.warned", operation=op, detail=said)
+        return cast(T, answer.ok)  # `_opened` has seen that it is there
 
     # --- in the one thread that owns the worker --------------------------------------------------------------
 
@@ -293,8 +300,8 @@ class _Exchange:
         return bytes(self._got[HEADER_BYTES:])
 
 
-def _opened(op: str, text: bytes, kind: type[Reply[T]]) -> T:
-    """What the reply says; its error is raised."""
+def _opened(op: str, text: bytes, kind: type[Reply[T]]) -> Reply[T]:
+    """The reply, which is none of an error: that is raised."""
     try:
         reply = codec.decode(kind, text)
     except ValueError as error:
@@ -303,7 +310,7 @@ def _opened(op: str, text: bytes, kind: type[Reply[T]]) -> T:
         _raise(op, reply.error)
     if reply.ok is None:
         raise WorkerError(f"{op}: the worker's reply is empty", reason="bad_reply")
-    return reply.ok
+    return reply
 
 
 def _last_words(child: Child) -> str:

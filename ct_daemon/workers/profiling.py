@@ -11,9 +11,10 @@ from ct_daemon.drift.profile import Profile
 from ct_daemon.errors import ArtifactError, ConfigError
 from ct_daemon.scan.door import profile
 from ct_daemon.scan.merging import merged
+from ct_daemon.scan.profiles import Spread
 from ct_daemon.scan.stored import SUFFIX, check_profile_name, save_profile
 from ct_daemon.terminal import printable, width, wrapped
-from ct_daemon.workers.answering import answer, document, names
+from ct_daemon.workers.answering import answer, document, names, spread_of
 from ct_daemon.workers.tables import profile_lines
 
 
@@ -24,6 +25,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path)
     parser.add_argument("--like", type=Path)
     parser.add_argument("--columns")
+    parser.add_argument("--dask")
     parser.add_argument("--json", action="store_true")
     chosen = parser.parse_args(arguments)
     return answer(lambda: _profiled(chosen), as_json=chosen.json)
@@ -34,7 +36,8 @@ def _profiled(chosen: argparse.Namespace) -> str:
     if out is not None:
         check_profile_name(out)
         _check_not_lost(out, chosen.like)
-    found = _found(chosen.data, chosen.like, names(chosen.columns))
+    with spread_of(chosen.dask) as spread:
+        found = _found(chosen.data, chosen.like, names(chosen.columns), spread)
     if out is not None:
         save_profile(found, out)
     if chosen.json:
@@ -45,10 +48,10 @@ def _profiled(chosen: argparse.Namespace) -> str:
     return "\n".join([*lines, *saved_as])
 
 
-def _found(data: Sequence[Path], like: Path | None, columns: list[str] | None) -> Profile:
+def _found(data: Sequence[Path], like: Path | None, columns: list[str] | None, spread: Spread) -> Profile:
     saved = [path for path in data if path.suffix == SUFFIX]
     if not saved:
-        return profile(data, like=like, columns=columns)
+        return profile(data, like=like, columns=columns, spread=spread)
     if len(saved) < len(data):
         raise ConfigError(
             f"{saved[0]} is a saved profile, and not all of DATA are; give files of rows, or saved profiles to merge",

@@ -7,6 +7,7 @@ A frame is a length (4 bytes, big endian) and so many bytes of JSON. A request i
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sys
 import traceback
@@ -38,10 +39,23 @@ class Failure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply(Generic[T]):
-    """Exactly one of both is set."""
+    """Exactly one of `ok` and `error` is set."""
 
     ok: T | None = None
     error: Failure | None = None
+    warnings: tuple[str, ...] = ()
+    """What whoever runs the daemon should know though it went well."""
+
+
+class _Heard(logging.Handler):
+    """The warnings of our own modules."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.said: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.said.append(record.getMessage())
 
 
 def frame(text: str) -> bytes:
@@ -93,8 +107,11 @@ def _read(stream: BinaryIO) -> bytes | None:
 
 def _answer(operations: Operations, text: bytes) -> bytes:
     """The reply as a frame, whatever happens."""
+    heard, ours = _Heard(), logging.getLogger("ct_daemon")
+    ours.addHandler(heard)
     try:
-        return frame(codec.encode(Reply(ok=_work(operations, text))))
+        found = _work(operations, text)
+        return frame(codec.encode(Reply(ok=found, warnings=tuple(heard.said))))
     except CtDaemonError as error:
         failure = Failure(kind=type(error).__name__, reason=error.reason, message=str(error))
     except MemoryError:
@@ -109,6 +126,8 @@ def _answer(operations: Operations, text: bytes) -> bytes:
         place = traceback.extract_tb(error.__traceback__)[-1]
         message = f"{type(error).__name__}: {str(error)[:2000]} ({place.filename}, line {place.lineno})"
         failure = Failure(kind="WorkerError", reason="worker_bug", message=message)
+    finally:
+        ours.removeHandler(heard)
     return frame(codec.encode(Reply(error=failure)))
 
 

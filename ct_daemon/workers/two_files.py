@@ -10,7 +10,7 @@ from typing import Any
 
 from ct_daemon.scan.door import compare
 from ct_daemon.terminal import width
-from ct_daemon.workers.answering import answer, document, names
+from ct_daemon.workers.answering import answer, document, names, spread_of
 from ct_daemon.workers.tables import comparison_lines
 
 Joint = Callable[[Path, Path, Sequence[str], Sequence[str] | None], dict[str, Any]]
@@ -25,6 +25,7 @@ def main(arguments: list[str] | None = None, joint: Joint | None = None) -> int:
     parser.add_argument("--columns")
     parser.add_argument("--min-rows", type=int, default=50)
     parser.add_argument("--ignore", action="append", default=[])
+    parser.add_argument("--dask")
     parser.add_argument("--json", action="store_true")
     chosen = parser.parse_args(arguments)
     return answer(lambda: _compared(chosen, joint), as_json=chosen.json)
@@ -32,7 +33,8 @@ def main(arguments: list[str] | None = None, joint: Joint | None = None) -> int:
 
 def _compared(chosen: argparse.Namespace, joint: Joint | None) -> str:
     baseline, window, columns = chosen.baseline, chosen.window, names(chosen.columns)
-    found = compare(baseline, window, min_rows=chosen.min_rows, columns=columns)
+    with spread_of(chosen.dask) as spread:
+        found = compare(baseline, window, min_rows=chosen.min_rows, columns=columns, spread=spread)
     together = {} if joint is None else {"joint": joint(baseline, window, chosen.ignore, columns)}
     if chosen.json:
         return document(found.to_dict() | together)

@@ -44,7 +44,7 @@ from ct_daemon.training.runner import ProcessRunner
 from ct_daemon.triggers.initial import Initial
 from ct_daemon.triggers.on_demand import OnDemand
 from ct_daemon.types import BatchKind, DriftReport, Event, Run
-from ct_daemon.workers.comparing import compare
+from ct_daemon.workers.comparing import Comparer
 from ct_daemon.workers.judging import evaluate
 from ct_daemon.workers.taking import take
 from ct_daemon.workers.validating import validate
@@ -62,7 +62,7 @@ class NearWorker:
         return take(request, self._scorer)
 
     def compare(self, request: CompareRequest) -> DriftReport:
-        return compare(request)
+        return Comparer().compare(request)
 
     def join(self, request: JoinRequest) -> JoinResult:
         return JoinResult(outcomes=())

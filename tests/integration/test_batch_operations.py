@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from ct_daemon.errors import ArtifactError, StateError
+from ct_daemon.predictors.asking import Bounds
 from ct_daemon.protocols import VerifyRequest
-from ct_daemon.scoring.predict import Scorer
 from ct_daemon.workers.batch import operations
 from ct_daemon.workers.client import WorkerProcess
 from ct_daemon.workers.taking import take
@@ -33,4 +33,4 @@ def test_the_worker_process_answers_like_the_functions(shop, trained):
 
 
 def test_every_operation_of_the_protocol_is_served():
-    assert set(operations(Scorer())) == {"take", "compare", "join", "validate", "evaluate", "verify"}
+    assert set(operations(Bounds())) == {"take", "compare", "join", "validate", "evaluate", "verify"}

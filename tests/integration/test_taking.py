@@ -19,7 +19,7 @@ from ct_daemon.errors import StateError
 from ct_daemon.feedback import join
 from ct_daemon.protocols import CompareRequest, JoinRequest, LabelsFile, ScoredRows
 from ct_daemon.types import BatchKind, ColumnKind, Contract, Task
-from ct_daemon.workers.comparing import compare
+from ct_daemon.workers.comparing import Comparer
 from ct_daemon.workers.taking import take
 from tests.integration.rig import (
     COLUMNS,
@@ -109,7 +109,7 @@ def test_an_unusual_batch_within_the_contract_is_taken_scored_and_compared(shop,
     )
     assert (result.reason, result.scoring_reason) == (None, None), result
     assert result.scored_rows == result.rows
-    report = compare(
+    report = Comparer().compare(
         CompareRequest(
             objects=(request.object_path, str(trained.shop.path(trained.part.path))),
             baseline=str(Path(trained.files.path) / "baseline.json"),
@@ -159,7 +159,7 @@ def test_numbers_and_text_of_any_type_fit_together(shop, trained):
         shop.part(i, with_column(with_column(rows(3, start=3 * i), "a", a), "b", b))
         for i, (a, b) in enumerate(zip(numbers, texts, strict=True))
     ]
-    report = compare(comparison(trained, *(str(shop.path(part.path)) for part in parts)))
+    report = Comparer().compare(comparison(trained, *(str(shop.path(part.path)) for part in parts)))
     assert {score.column: score.window_rows for score in report.columns} == {"a": 12, "b": 12}
     found = validated(shop, *parts, min_rows=12)
     assert found.reason in (None, "single_class")
@@ -317,7 +317,9 @@ def test_no_table_makes_the_worker_stumble(trained, table, kind, task, first):
     assert result.rows == table.num_rows > 0
     if kind is BatchKind.ROWS and task is Task.CLASSIFICATION and not first:
         assert result.scored_rows == result.rows or result.scoring_detail
-        report = compare(comparison(trained, request.object_path, str(shop.path(trained.part.path))))
+        report = Comparer().compare(
+            comparison(trained, request.object_path, str(shop.path(trained.part.path)))
+        )
         assert report.window_rows == result.rows + 300 or report.reason
 
 

@@ -447,7 +447,7 @@ GOOD = framed(b'{"op": "verify", "request": {"version": {"version": 1, "path": "
 
 
 def test_serve_ends_with_its_input_also_in_the_middle_of_a_request() -> None:
-    reply = b'{"ok":{"rows":1,"reason":null,"detail":""},"error":null}'
+    reply = b'{"ok":{"rows":1,"reason":null,"detail":""},"error":null,"warnings":[]}'
     assert ask() == []
     assert ask(GOOD, GOOD) == [reply, reply]
     assert ask(GOOD, GOOD[:-1]) == [reply]
