@@ -16,7 +16,7 @@ from ct_daemon.dataset.frames import to_frame
 from ct_daemon.protocols import JointRequest
 from ct_daemon.scan.stored import load_baseline
 from ct_daemon.types import ColumnKind, Contract, Role, Task
-from ct_daemon.workers.comparing import compare
+from ct_daemon.workers.comparing import Comparer
 from ct_daemon.workers.joint import SAMPLE_ROWS
 from tests.integration.rig import CONTRACT, comparison, rows, with_column
 
@@ -33,7 +33,7 @@ def asked(shop, trained, *tables, **changes):
     """The report on these tables as one window of the version."""
     pairs = [scored(shop, trained, table) for table in tables]
     request = comparison(trained, *(stored for stored, _ in pairs), version=trained.files)
-    return compare(replace(request, predictions=tuple(path for _, path in pairs), **changes))
+    return Comparer().compare(replace(request, predictions=tuple(path for _, path in pairs), **changes))
 
 
 def by_role(report):
@@ -104,7 +104,7 @@ def test_only_rows_with_a_label_are_compared_and_too_few_of_them_are_told(shop, 
 
 
 def test_rows_that_the_version_was_not_asked_about_are_told(shop, trained):
-    report = compare(comparison(trained, shop.stored(rows(100)), version=trained.files))
+    report = Comparer().compare(comparison(trained, shop.stored(rows(100)), version=trained.files))
     assert by_role(report)[Role.PREDICTION].statistics["psi"].reason == "not_scored"
 
 
@@ -124,7 +124,7 @@ def test_a_column_of_the_users_may_be_called_prediction(shop):
     files = shop.publish(shop.snapshot(part), contract=contract)
     trained = type("Trained", (), {"files": files})
     stored, path = scored(shop, trained, table(seed=3, shift=3.0), contract=contract)
-    report = compare(comparison(trained, stored, version=files, predictions=(path,)))
+    report = Comparer().compare(comparison(trained, stored, version=files, predictions=(path,)))
     found = {score.column: (score.role, score.kind) for score in report.columns}
     assert found["prediction"] == (Role.FEATURE, ColumnKind.NUMERIC)
     assert found["prediction_2"] == (Role.PREDICTION, ColumnKind.CATEGORICAL)
@@ -145,7 +145,7 @@ def test_of_a_regression_both_are_numbers(shop):
         stored, path = scored(
             shop, trained, table(300, seed=7, shift=shift), contract=contract, task=Task.REGRESSION
         )
-        found = by_role(compare(comparison(trained, stored, version=files, predictions=(path,))))
+        found = by_role(Comparer().compare(comparison(trained, stored, version=files, predictions=(path,))))
         for score in found.values():
             assert score.kind is ColumnKind.NUMERIC
             assert (score.statistics["ks"].value > 0.4) is moved
@@ -165,7 +165,7 @@ def test_a_version_of_an_older_release_has_neither_and_the_features_are_told_all
     del manifest["files"]
     old = replace(files, digest=write_manifest(folder, manifest))
     trained = type("Trained", (), {"files": old})
-    report = compare(comparison(trained, shop.stored(rows(100, seed=2)), version=old))
+    report = Comparer().compare(comparison(trained, shop.stored(rows(100, seed=2)), version=old))
     assert {s.statistics["psi"].reason for s in by_role(report).values()} == {"not_in_baseline"}
     assert all(psi(score) is not None for score in report.features)
 
@@ -176,7 +176,7 @@ def test_a_file_that_was_altered_costs_its_own_answer_only(shop):
     trained = type("Trained", (), {"files": files})
     (Path(files.path) / "target.json").write_text("{}")
     stored, path = scored_without_check(shop, rows(100, seed=2))
-    report = compare(comparison(trained, stored, version=files, predictions=(path,)))
+    report = Comparer().compare(comparison(trained, stored, version=files, predictions=(path,)))
     found = by_role(report)
     assert found[Role.TARGET].statistics["psi"].reason == "baseline_altered"
     assert found[Role.PREDICTION].statistics["psi"].reason == "object_unreadable"
@@ -217,14 +217,14 @@ def test_a_classifier_sees_what_no_column_shows(shop):
             version=files,
             joint=joint_of(shop, snapshot),
         )
-        report = compare(request)
+        report = Comparer().compare(request)
         assert all(psi(score) < 0.1 for score in report.features)
         assert report.joint is not None
         assert (report.joint.baseline_rows, report.joint.window_rows) == (320, 300)  # fitted on the older 320
         assert (report.joint.low > 0.9) is turned
     assert {name for name, _ in report.joint.leaned_on} == {"a", "b"}
-    assert compare(replace(request, joint=None)).joint is None
-    narrow = compare(replace(request, watch=("a",)))
+    assert Comparer().compare(replace(request, joint=None)).joint is None
+    narrow = Comparer().compare(replace(request, watch=("a",)))
     assert narrow.joint.columns == 1
     assert narrow.joint.low < 0.6
 
@@ -237,16 +237,16 @@ def test_the_sample_is_drawn_once_from_the_rows_that_the_version_was_fitted_on(s
     request = comparison(
         trained, shop.stored(rows(200, seed=7)), version=files, joint=joint_of(shop, snapshot)
     )
-    first = compare(request)
+    first = Comparer().compare(request)
     sample = Path(request.joint.sample)
     kept = pq.read_table(sample)
     assert (kept.num_rows, kept.column_names) == (SAMPLE_ROWS, ["a", "b"])
     assert set(kept["a"].to_pylist()) <= set(rows(6500)["a"].to_pylist()[:5200])
     for file in shop.root.glob(f"{part.digest}*"):
         file.unlink()
-    assert compare(request) == first, "the sample that is kept is enough"
+    assert Comparer().compare(request) == first, "the sample that is kept is enough"
     sample.write_bytes(b"cut off")
-    assert compare(request).joint.reason == "part_altered", "and without it the rows are needed"
+    assert Comparer().compare(request).joint.reason == "part_altered", "and without it the rows are needed"
 
 
 def test_too_few_rows_and_a_snapshot_that_is_gone_are_told(shop, trained):
@@ -255,7 +255,7 @@ def test_too_few_rows_and_a_snapshot_that_is_gone_are_told(shop, trained):
         snapshot=snapshot, state=str(trained.shop.root), sample=str(shop.path("s/one.parquet"))
     )
     request = comparison(trained, shop.stored(rows(99, seed=7)), version=trained.files, joint=here)
-    assert compare(request).joint.reason == "too_few_rows"
+    assert Comparer().compare(request).joint.reason == "too_few_rows"
     gone = replace(here, snapshot="gone.json", sample=str(shop.path("s/two.parquet")))
-    assert compare(replace(request, joint=gone)).joint.reason == "file_missing"
-    assert psi(compare(replace(request, joint=gone)).columns[0]) is not None
+    assert Comparer().compare(replace(request, joint=gone)).joint.reason == "file_missing"
+    assert psi(Comparer().compare(replace(request, joint=gone)).columns[0]) is not None
