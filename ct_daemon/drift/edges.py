@@ -1,7 +1,7 @@
 """Where the edges of a numeric column are put: at about the quantiles k/1000 of the baseline.
 
 Nothing demands that an edge lies exactly at a quantile; it only has to be frozen, and the counts have to be exact. So
-edges are put where counting is quick, at the ends of the places of an affine map (see `grid`), but
+edges are put where counting is quick, at the ends of the places of a map (see `places`), but
 
 - the cuts k/10 and k/20 are the linearly interpolated quantiles themselves, where all values are known;
 - a value that makes up more than 2/1000 of the rows, or any value when there are few, gets a point cell;

@@ -78,12 +78,6 @@ class Tally:
         if sum(kept.size for kept in self._kept or []) > SAMPLE_ROWS:
             self._kept = None
 
-    def settle(self) -> None:
-        """Put what was looked up into the cells, which take less room. Not for a tally `by_place`."""
-        self._cells = self.cells
-        self._table = None
-        self._slots[:] = 0
-
     @property
     def values(self) -> Floats | None:
         """All values that are not missing, ascending, if they are few."""

@@ -153,8 +153,8 @@ def compare(
         wanted = (
             None if columns is None else dict.fromkeys([columns] if isinstance(columns, str) else columns)
         )
-        base, there = _baseline(baseline, wanted, spread)
-        found, here = _window(window, base, wanted, spread)
+        base, there = _side(baseline, None, wanted, spread)
+        found, here = _side(window, base, wanted, spread)
     finally:
         forget_texts()
     absent = [name for name in wanted or () if name not in there and name not in here]
@@ -171,34 +171,26 @@ def compare(
         ) from error
 
 
-def _baseline(
+def _side(
     data: Any,  # noqa: ANN401
+    like: Profile | None,
     wanted: Mapping[str, None] | None,
     spread: Spread,
 ) -> tuple[Profile, list[str]]:
-    """The profile of the baseline, and the names of all columns that there are."""
+    """The profile of one side (of the window, `like` is the baseline), and the names of all columns that there are.
+
+    Of a window's rows all columns are watched, those that the baseline does not have, too.
+    """
     saved = _saved(data)
     if saved is not None:
         return _chosen(saved, wanted), list(saved.columns)
     parts = parts_of(data)
     names = list(_names_of(parts))
-    return _counted(parts, None, None if wanted is None else [n for n in names if n in wanted], spread), names
-
-
-def _window(
-    data: Any,  # noqa: ANN401
-    base: Profile,
-    wanted: Mapping[str, None] | None,
-    spread: Spread,
-) -> tuple[Profile, list[str]]:
-    """The same of the window. Of rows all columns are watched, those that the baseline does not have, too."""
-    saved = _saved(data)
-    if saved is not None:
-        return _chosen(saved, wanted), list(saved.columns)
-    parts = parts_of(data)
-    names = list(_names_of(parts))
-    watch = dict.fromkeys([*base.columns, *names]) if wanted is None else wanted
-    return _counted(parts, base, list(watch), spread), names
+    if like is None:
+        columns = None if wanted is None else [name for name in names if name in wanted]
+    else:
+        columns = list(dict.fromkeys([*like.columns, *names]) if wanted is None else wanted)
+    return _counted(parts, like, columns, spread), names
 
 
 def _chosen(found: Profile, wanted: Mapping[str, None] | None) -> Profile:

@@ -125,7 +125,6 @@ def test_cells_of_long_columns_are_fine_few_and_counted_right(name: str) -> None
     tally = Tally(cells.grid, centre=cells.centre)
     for part in np.array_split(window, 5):
         tally.add(part)
-    tally.settle()
     tally.add(window[:10])
     assert tally.cells.tolist() == naive(np.append(window, window[:10]), cells.edges)
     open_cells = np.array(naive(values, cells.edges))[~cells.points[1:-1]]
